@@ -1,0 +1,9 @@
+//! Words without behaviour of their own: ids, money, tokens, secrets, time.
+//!
+//! Nothing in this room imports another room. Fields are private and validated on construction.
+
+pub mod clock;
+pub mod ids;
+pub mod money;
+pub mod secret;
+pub mod tokens;

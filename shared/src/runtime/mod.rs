@@ -1,0 +1,1 @@
+//! The only room of `shared` with I/O.
