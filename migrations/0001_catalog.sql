@@ -1,4 +1,4 @@
--- The catalog: what operators manage, versioned. Everything lives in the schema `gatewright`, which the migrator
+-- The catalog: what operators manage. `version` counts the changes of a row (and of the rows that travel inside it). Everything lives in the schema `gatewright`, which the migrator
 -- creates and sets as the search_path of each connection.
 
 -- One row: the revision of the catalog and the lineage of this database.

@@ -10,7 +10,7 @@ const FILES: [&str; 5] = [
 ];
 
 /// Messages that carry a secret must not be printable.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "gatewright.v1.SecretValue",
     "gatewright.v1.Resource",
     "gatewright.v1.Chunk",
@@ -18,6 +18,7 @@ const SECRETS: [&str; 7] = [
     "gatewright.v1.ControlMessage.message",
     "gatewright.v1.EnrollRequest",
     "gatewright.v1.Verifier",
+    "gatewright.v1.VirtualKey",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

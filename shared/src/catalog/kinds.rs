@@ -153,3 +153,31 @@ words! {
         LeastBusy = "least_busy",
     }
 }
+
+words! {
+    /// How answers are rendered; never what they decide.
+    Compatibility {
+        /// The upstream's bytes as they are.
+        Native = "native",
+        /// As OpenGateLLM renders them.
+        OpenGateLlm = "opengatellm",
+    }
+}
+
+words! {
+    /// Which vocabulary counts tokens when a provider reports none.
+    UsageTokenizer {
+        /// GPT-2's.
+        Gpt2 = "tiktoken_gpt2",
+        /// GPT-3's.
+        R50kBase = "tiktoken_r50k_base",
+        /// Codex's.
+        P50kBase = "tiktoken_p50k_base",
+        /// The edit models'.
+        P50kEdit = "tiktoken_p50k_edit",
+        /// GPT-4's.
+        Cl100kBase = "tiktoken_cl100k_base",
+        /// GPT-4o's.
+        O200kBase = "tiktoken_o200k_base",
+    }
+}

@@ -7,11 +7,13 @@ pub mod digest;
 pub mod fault;
 pub mod kinds;
 pub mod nouns;
+pub mod settings;
 
 pub use digest::Digest;
 pub use fault::FaultKind;
-pub use kinds::{BalanceStrategy, Kind, ProviderKind, RouterKind};
+pub use kinds::{BalanceStrategy, Compatibility, Kind, ProviderKind, RouterKind, UsageTokenizer};
 pub use nouns::{
     CarbonFacts, Credential, Item, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission, Provider, Ref,
     Resource, Role, Router, SecretPurpose, SecretValue, Setting, User, Verifier, VerifierScheme, VirtualKey, Window,
 };
+pub use settings::FleetSettings;

@@ -25,7 +25,7 @@ pub struct Ref {
 pub struct Resource {
     /// Its id; the kind is that of `item`.
     pub id: Uuid,
-    /// The revision that last changed it.
+    /// Rises with each change of it.
     pub version: u64,
     /// What it belongs to, so that closing a parent closes it.
     pub parents: Vec<Ref>,

@@ -7,3 +7,4 @@ pub mod ids;
 pub mod money;
 pub mod secret;
 pub mod tokens;
+pub mod virtual_key;

@@ -82,7 +82,7 @@ pub struct Prices {
     pub completion: Option<Amount>,
     /// For prompt tokens that the provider served from its cache; absent: as `prompt`.
     pub cached_prompt: Option<Amount>,
-    /// The revision that set these prices.
+    /// The version of the router that set these prices.
     pub revision: u64,
 }
 

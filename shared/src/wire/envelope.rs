@@ -69,7 +69,7 @@ pub fn encode(resource: &Resource) -> proto::Resource {
 pub struct Envelope {
     /// What and which.
     pub reference: Ref,
-    /// The revision that last changed it.
+    /// Rises with each change of it.
     pub version: u64,
     /// What it belongs to.
     pub parents: Vec<Ref>,

@@ -1,0 +1,94 @@
+//! The settings of a fleet that data planes need: names on the wire, values typed.
+
+use serde_json::Value;
+
+use super::{Compatibility, Setting, UsageTokenizer};
+
+/// Settings that reach every node, with their defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// How answers are rendered.
+    pub compatibility: Compatibility,
+    /// Which vocabulary counts tokens when a provider reports none.
+    pub usage_tokenizer: UsageTokenizer,
+    /// Shown as the owner of routers that nobody owns.
+    pub app_title: String,
+    /// Whether the master key may call inference.
+    pub master_inference: bool,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self {
+            compatibility: Compatibility::Native,
+            usage_tokenizer: UsageTokenizer::Gpt2,
+            app_title: "Gatewright".to_owned(),
+            master_inference: false,
+        }
+    }
+}
+
+/// A setting whose name or value is not known to this build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("setting `{name}`: {reason}")]
+pub struct BadSetting {
+    name: String,
+    reason: String,
+}
+
+impl FleetSettings {
+    /// As the resources that travel: one for each setting.
+    #[must_use]
+    pub fn to_settings(&self) -> Vec<Setting> {
+        let setting = |name: &str, value: Value| Setting { name: name.to_owned(), value_json: value.to_string() };
+        vec![
+            setting("compatibility", self.compatibility.as_str().into()),
+            setting("usage_tokenizer", self.usage_tokenizer.as_str().into()),
+            setting("app_title", self.app_title.as_str().into()),
+            setting("auth_master_key_inference", self.master_inference.into()),
+        ]
+    }
+
+    /// Takes over one setting; on an error everything stays as it was.
+    ///
+    /// # Errors
+    /// [`BadSetting`] for a name or value that this build does not know.
+    pub fn apply(&mut self, setting: &Setting) -> Result<(), BadSetting> {
+        let bad = |reason: String| BadSetting { name: setting.name.clone(), reason };
+        let value: Value = serde_json::from_str(&setting.value_json).map_err(|error| bad(error.to_string()))?;
+        let text = || value.as_str().ok_or_else(|| bad("a text is expected".into()));
+        match setting.name.as_str() {
+            "compatibility" => self.compatibility = text()?.parse().map_err(|error| bad(format!("{error}")))?,
+            "usage_tokenizer" => self.usage_tokenizer = text()?.parse().map_err(|error| bad(format!("{error}")))?,
+            "app_title" => self.app_title = text()?.to_owned(),
+            "auth_master_key_inference" => {
+                self.master_inference = value.as_bool().ok_or_else(|| bad("true or false is expected".into()))?;
+            }
+            _ => return Err(bad("not known to this build".into())),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_their_resources() {
+        let original = FleetSettings {
+            compatibility: Compatibility::OpenGateLlm,
+            usage_tokenizer: UsageTokenizer::O200kBase,
+            app_title: "t".into(),
+            master_inference: true,
+        };
+        let mut copy = FleetSettings::default();
+        for setting in original.to_settings() {
+            assert_eq!(copy.apply(&setting), Ok(()));
+        }
+        assert_eq!(copy, original);
+        let unknown = Setting { name: "colour".into(), value_json: "1".into() };
+        assert!(copy.apply(&unknown).is_err());
+        assert_eq!(copy, original);
+    }
+}

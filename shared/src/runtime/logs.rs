@@ -1,0 +1,148 @@
+//! Logs to stderr over a bounded queue that counts what it drops: a slow terminal never slows a request.
+
+use std::io::stderr;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, reload};
+
+/// How many lines may wait for the writer.
+const QUEUE_LINES: usize = 16_384;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// DEBUG, INFO, WARNING, ERROR, CRITICAL, or a filter such as `info,data_plane=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "INFO".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Why logs could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is neither a word nor a filter.
+    #[error("`{value}` is no log level: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a filter such as `info,data_plane=debug` is expected")]
+    Level {
+        /// What was given.
+        value: String,
+    },
+    /// This process has logs already.
+    #[error("logs are already set up in this process")]
+    Already(#[source] TryInitError),
+    /// The subscriber is gone.
+    #[error("the log level can no longer be changed")]
+    Gone(#[source] reload::Error),
+}
+
+/// Keeps the writer alive; dropping it writes out what is queued.
+pub struct Logs {
+    dropped: ErrorCounter,
+    filter: reload::Handle<EnvFilter, Registry>,
+    _worker: WorkerGuard,
+}
+
+impl Logs {
+    /// Sets up logging for the process.
+    ///
+    /// # Errors
+    /// [`LogError`] when the level is unknown or logs were set up before.
+    pub fn init(settings: &LogSettings) -> Result<Self, LogError> {
+        let (writer, worker) = NonBlockingBuilder::default()
+            .buffered_lines_limit(QUEUE_LINES)
+            .lossy(true)
+            .thread_name("logs")
+            .finish(stderr());
+        let dropped = writer.error_counter();
+        let (filter, handle) = reload::Layer::new(parse_level(&settings.level)?);
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+        let lines = match settings.format {
+            LogFormat::Text => lines.with_ansi(false).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        };
+        tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(LogError::Already)?;
+        Ok(Self { dropped, filter: handle, _worker: worker })
+    }
+
+    /// Changes what is logged while the process runs.
+    ///
+    /// # Errors
+    /// [`LogError::Level`] when the level is unknown.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        self.filter.reload(parse_level(level)?).map_err(LogError::Gone)
+    }
+
+    /// How many lines were dropped because the queue was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        u64::try_from(self.dropped.dropped_lines()).unwrap_or(u64::MAX)
+    }
+
+    /// The drop count as a closure, for whoever exports it.
+    pub fn drop_counter(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let dropped = self.dropped.clone();
+        move || u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A level word of Python's `logging` or of ours, else a filter.
+///
+/// # Errors
+/// [`LogError::Level`] when it is neither.
+pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
+    // The libraries' own debug lines would bury ours.
+    let quiet = "hyper=info,hyper_util=info,h2=info,tower=info,tonic=info,sqlx=info,rustls=info";
+    let directives = match level.trim().to_ascii_uppercase().as_str() {
+        "TRACE" => format!("trace,{quiet}"),
+        "DEBUG" => format!("debug,{quiet}"),
+        "INFO" => "info".to_owned(),
+        "WARNING" | "WARN" => "warn".to_owned(),
+        "ERROR" | "CRITICAL" => "error".to_owned(),
+        _ => level.trim().to_owned(),
+    };
+    let known = directives.contains('=') || !directives.eq_ignore_ascii_case(level.trim()) || is_level(&directives);
+    let bad = || LogError::Level { value: level.chars().take(64).collect() };
+    EnvFilter::try_new(&directives).ok().filter(|_| known).ok_or_else(bad)
+}
+
+/// Whether a bare word is a level: a filter takes any other bare word for a target, which hides typing errors.
+fn is_level(text: &str) -> bool {
+    ["trace", "debug", "info", "warn", "error", "off"].iter().any(|level| text.eq_ignore_ascii_case(level))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn levels_of_both_worlds_are_understood() {
+        for (word, filter) in [("INFO", "info"), ("warning", "warn"), ("CRITICAL", "error"), ("info,data_plane=debug", "data_plane=debug,info")] {
+            assert_eq!(parse_level(word).unwrap().to_string(), filter, "{word}");
+        }
+        assert!(parse_level("DEBUG").unwrap().to_string().contains("hyper=info"));
+        for bad in ["LOUD", "", "a=b=c", "info,x=loud"] {
+            let message = parse_level(bad).unwrap_err().to_string();
+            assert!(message.contains("WARNING") && message.contains(bad), "{message}");
+        }
+    }
+}
