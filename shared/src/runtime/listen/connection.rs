@@ -1,0 +1,187 @@
+//! One connection from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Request, Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tower::Service;
+
+use super::answer::{self, Served};
+use super::framing::{self, FramingFault};
+use super::tap::{Tap, Vitals};
+use super::{HttpLimits, PeerAddr};
+use crate::runtime::shutdown::Shutdown;
+
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves one connection; returns when it has ended.
+pub(super) async fn run<S, B>(mut stream: TcpStream, peer: SocketAddr, service: S, limits: Arc<HttpLimits>, shutdown: Shutdown)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let _counted = shutdown.connection();
+    let opening = tokio::select! {
+        opening = timeout(limits.header_read, first_bytes(&mut stream)) => opening,
+        () = shutdown.closing() => return,
+    };
+    // Silence, or a peer that left: there is nobody to answer.
+    let Ok(Some((first, http1))) = opening else { return };
+    let vitals = Vitals::new();
+    let io = TokioIo::new(Tap::new(stream, first, http1, Arc::clone(&vitals)));
+    let handler = Handler { service, peer, vitals: Arc::clone(&vitals), shutdown: shutdown.clone() };
+    let service = service_fn(move |request| handler.clone().answer(request));
+    if http1 {
+        let connection = http1_builder(&limits).serve_connection(io, service);
+        drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
+    } else {
+        let connection = http2_builder(&limits).serve_connection(io, service);
+        drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
+    }
+}
+
+fn http1_builder(limits: &HttpLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // hyper's own head timer would also end idle connections; `drive` tells the two apart.
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    builder.max_header_size(limits.header_bytes).max_headers(limits.headers).keep_alive(true).half_close(false);
+    builder
+}
+
+fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout);
+    builder
+}
+
+/// Reads until it is clear which HTTP this is.
+async fn first_bytes<T: AsyncRead + Unpin>(stream: &mut T) -> Option<(Bytes, bool)> {
+    let mut buffer = [0_u8; PREFACE.len()];
+    let mut filled = 0;
+    loop {
+        let read = stream.read(buffer.get_mut(filled..)?).await.ok()?;
+        filled += read;
+        let seen = buffer.get(..filled)?;
+        if read == 0 {
+            return None;
+        }
+        let http1 = !PREFACE.starts_with(seen);
+        if http1 || filled == PREFACE.len() {
+            return Some((Bytes::copy_from_slice(seen), http1));
+        }
+    }
+}
+
+/// Polls a connection while watching the clock and the end of the process.
+async fn drive<C, E>(connection: C, finish: impl Fn(Pin<&mut C>), vitals: &Arc<Vitals>, limits: &HttpLimits, shutdown: &Shutdown)
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let mut connection = std::pin::pin!(connection);
+    let mut closing = std::pin::pin!(shutdown.closing());
+    let mut cut = std::pin::pin!(shutdown.cut());
+    let tick = (limits.header_read / 5).clamp(Duration::from_millis(10), Duration::from_secs(2));
+    // Acting one tick early keeps the promise that the limit is never exceeded.
+    let head_limit = millis(limits.header_read.saturating_sub(tick));
+    let idle_limit = millis(limits.keep_alive);
+    let mut finishing = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = &mut cut => return,
+            () = &mut closing, if !finishing => {
+                finishing = true;
+                finish(connection.as_mut());
+            }
+            () = sleep(tick) => {
+                if vitals.head_age().is_some_and(|age| age >= head_limit) {
+                    return;
+                }
+                if !finishing && vitals.idle_age().is_some_and(|age| age >= idle_limit) {
+                    finishing = true;
+                    finish(connection.as_mut());
+                }
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The service with what every request needs around it.
+#[derive(Clone)]
+struct Handler<S> {
+    service: S,
+    peer: SocketAddr,
+    vitals: Arc<Vitals>,
+    shutdown: Shutdown,
+}
+
+impl<S, B> Handler<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+{
+    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Served<B>>, Infallible> {
+        let in_flight = self.vitals.begin();
+        let (mut parts, body) = request.into_parts();
+        let one = parts.version <= Version::HTTP_11;
+        let framing = match framing::check(&parts) {
+            Ok(()) if one && self.vitals.two_lengths() => Err(FramingFault::TwoLengths),
+            other => other,
+        };
+        if let Err(fault) = framing {
+            return Ok(answer::bad_framing(&fault.to_string(), in_flight));
+        }
+        // Nothing may follow on a connection whose next head could not be told from a body.
+        let last = one && (parts.headers.contains_key(TRANSFER_ENCODING) || parts.headers.contains_key(UPGRADE));
+        parts.extensions.insert(PeerAddr(self.peer));
+        let request = Request::from_parts(parts, body);
+        let called = catch_unwind(AssertUnwindSafe(|| Box::pin(self.service.call(request))));
+        let Ok(mut future) = called else { return Ok(answer::panicked(in_flight)) };
+        let outcome = std::future::poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                Ok(poll) => poll.map(Some),
+                Err(_) => Poll::Ready(None),
+            }
+        })
+        .await;
+        let mut response = match outcome {
+            Some(Ok(response)) => response.map(|body| Served::service(body, in_flight)),
+            None => {
+                tracing::error!("a request handler panicked");
+                answer::panicked(in_flight)
+            }
+        };
+        if one && (last || self.shutdown.is_draining()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
