@@ -1,1 +1,12 @@
-//! placeholder
+//! The stateful plane: catalog, identity, admin API, snapshots, usage ledger.
+//!
+//! | floor | rooms | may import |
+//! |---|---|---|
+//! | faces | `admin` (HTTP), `grpc` (data planes) | services, domain |
+//! | services | `access`, `snapshot`, `fleet`, `usage`, `reconcile`, `dialect`, `vault` | domain, store, `shared` |
+//! | domain | `domain`: rules without I/O | `shared::kernel`, `shared::catalog` |
+//! | store | `store`: the only room with SQL | domain types, `shared` |
+//!
+//! `app` assembles them and is the only file that sees every room.
+
+pub mod vault;
