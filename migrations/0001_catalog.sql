@@ -183,6 +183,8 @@ CREATE TABLE key_verifiers (
     created        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (key_id, scheme, digest)
 );
+-- Keys of other systems carry no public id and are found by their digest.
+CREATE INDEX key_verifiers_digest ON key_verifiers (digest);
 
 CREATE TABLE settings (
     id      uuid PRIMARY KEY,

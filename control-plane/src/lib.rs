@@ -9,4 +9,5 @@
 //!
 //! `app` assembles them and is the only file that sees every room.
 
+pub mod store;
 pub mod vault;
