@@ -9,5 +9,7 @@
 //!
 //! `app` assembles them and is the only file that sees every room.
 
+pub mod dialect;
+pub mod domain;
 pub mod store;
 pub mod vault;
