@@ -11,5 +11,7 @@
 
 pub mod dialect;
 pub mod domain;
+pub mod fleet;
 pub mod store;
+pub mod usage;
 pub mod vault;

@@ -80,6 +80,17 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Whether the database objects to a value that it was given: trying again cannot help, leaving it out can.
+    #[must_use]
+    pub fn blames_value(&self) -> bool {
+        match self {
+            Self::Constraint { kind, .. } => *kind == ConstraintKind::Check,
+            // SQLSTATE class 22: data exception.
+            Self::Query(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("22")),
+            _ => false,
+        }
+    }
+
     /// The unique constraint or index that refused, if that was the reason.
     #[must_use]
     pub fn duplicate(&self) -> Option<&str> {

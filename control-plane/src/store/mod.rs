@@ -8,10 +8,13 @@
 //! has all revisions before it. Deliberately absent: rules (they are in `domain`) and caches.
 
 mod error;
+pub mod join_tokens;
 mod migrate;
+mod owner_files;
 mod pool;
 pub mod snapshot;
 mod tx;
+pub mod usage;
 
 pub use error::{ConstraintKind, StoreError};
 pub use pool::{CATALOG_CHANNEL, Head, PoolOptions, SCHEMA, Store};

@@ -1,4 +1,4 @@
-//! One key of the ring: its id and the two keys derived from it, one for each use.
+//! One key of the ring: its id and the keys derived from it, one for each use.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::VaultError;
 const MINIMUM: usize = 32;
 /// Separates this use of the secret from every other.
 const SALT: &[u8] = b"gatewright key ring";
-/// Length of both derived keys.
+/// Length of each derived key.
 const KEY_LENGTH: usize = 32;
 
 /// The first four bytes of SHA-256 of a ring key: tells keys apart, tells nothing about them.
@@ -75,6 +75,7 @@ pub(super) struct RingKey {
     id: KeyId,
     cipher: RandomizedNonceKey,
     commits: hmac::Key,
+    digests: SecretBytes,
 }
 
 impl fmt::Debug for RingKey {
@@ -95,6 +96,7 @@ impl RingKey {
             id: KeyId::of(text),
             cipher: RandomizedNonceKey::new(&AES_256_GCM, cipher.as_slice()).map_err(|_| BadKey::Cipher)?,
             commits: hmac::Key::new(hmac::HMAC_SHA256, commits.as_slice()),
+            digests: SecretBytes::new(expand(&root, b"digest")?.to_vec()),
         })
     }
 
@@ -104,6 +106,10 @@ impl RingKey {
 
     pub(super) const fn commits(&self) -> &hmac::Key {
         &self.commits
+    }
+
+    pub(super) const fn digests(&self) -> &SecretBytes {
+        &self.digests
     }
 
     /// Appends nonce, ciphertext and tag.

@@ -101,6 +101,13 @@ impl KeyRing {
         self.seal(context, plain.expose()).map(Some)
     }
 
+    /// A key for digests that cover secrets and are stored, so that nobody can try values against them. It changes with
+    /// the active key.
+    #[must_use]
+    pub fn digest_key(&self) -> &SecretBytes {
+        self.active.digests()
+    }
+
     fn key_of(&self, header: &[u8]) -> Result<&RingKey, VaultError> {
         let id = key_id(header)?;
         self.keys().find(|key| key.id() == id).ok_or(VaultError::UnknownKey { key: id })

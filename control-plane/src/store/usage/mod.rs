@@ -1,0 +1,13 @@
+//! The ledger of metered work: taken in by batches, read by page and by sum.
+
+mod partitions;
+mod read;
+mod row;
+mod summary;
+mod write;
+
+pub use partitions::Retention;
+pub use read::{UsageFilter, UsageLine, UsagePage};
+pub use row::{AttemptRow, UsageRow};
+pub use summary::{GroupBy, SummaryLine};
+pub use write::{Batch, smallest_id_at};

@@ -1,0 +1,26 @@
+//! The ledger's way in: records of data planes are checked one by one and taken in exactly once.
+
+mod check;
+mod housekeeping;
+mod ingest;
+
+pub use check::{Refusal, accept};
+pub use housekeeping::keep_house;
+pub use ingest::{Ingest, IngestError, sender};
+
+use shared::runtime::metrics::{Family, FamilyKind};
+
+/// Records by what became of them.
+const RECORDS: &str = "usage_records_received_total";
+/// How long a batch takes.
+const BATCH: &str = "usage_batch_seconds";
+
+/// What this room measures.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        name: RECORDS,
+        kind: FamilyKind::Counter,
+        help: "Usage records received from data planes, by result (inserted, duplicate, refused) and, when refused, by field.",
+    },
+    Family { name: BATCH, kind: FamilyKind::Histogram, help: "Time from a batch of usage records to its commit." },
+];
