@@ -5,13 +5,7 @@
 //! Nothing here knows the inside of the product: only its commands, its ports and its database's address.
 //!
 //! A failing step panics with what it saw; that is what a test is for.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod admin;
 pub mod client;

@@ -101,8 +101,11 @@ async fn start() -> Cluster {
     };
     let cluster = Cluster { _child: child, port, admin, cloning: Mutex::new(()) };
     cluster.execute(&format!("CREATE DATABASE {TEMPLATE} TEMPLATE template0")).await;
-    let migrated =
-        Launch::new("gatewright-control-plane").args(["migrate", "--database-url"]).args([cluster.url(TEMPLATE)]).finish().await;
+    let migrated = Launch::new("gatewright-control-plane")
+        .args(["migrate", "--database-url"])
+        .args([cluster.url(TEMPLATE)])
+        .finish()
+        .await;
     assert_eq!(migrated.code, Some(0), "the migrations fail:\n{}", migrated.said());
     cluster
 }
@@ -124,12 +127,17 @@ fn server_binaries() -> PathBuf {
         .expect("Postgres server binaries (Debian: apt-get install postgresql)")
 }
 
+/// A client program that comes with the server.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    server_binaries().join(name)
+}
+
 /// Makes a cluster and starts it on a free port of the loopback address.
 fn spawn(bin: &Path) -> (Child, u16) {
     let root = is_root();
     // Postgres will not run as root, and another account may not be able to reach a checkout in a private home.
-    let home = if root { std::env::temp_dir().join(format!("gatewright-tests-{}", std::process::id())) } else { paths::folder("postgres") };
-    let _ = std::fs::remove_dir_all(&home);
+    let home = if root { foreign_home() } else { paths::folder("postgres") };
     std::fs::create_dir_all(&home).expect("a folder for Postgres");
     let password = home.join("password");
     std::fs::write(&password, PASSWORD).expect("a password file");
@@ -139,7 +147,13 @@ fn spawn(bin: &Path) -> (Child, u16) {
     }
     let data = home.join("data");
     let mut initdb = as_server(bin.join("initdb"), root);
-    initdb.arg("-D").arg(&data).args(["--no-sync", "--username=postgres", "--auth=password", "--encoding=UTF8", "--locale=C.UTF-8"]);
+    initdb.arg("-D").arg(&data).args([
+        "--no-sync",
+        "--username=postgres",
+        "--auth=password",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+    ]);
     initdb.arg(format!("--pwfile={}", password.display()));
     let made = initdb.output().expect("initdb runs");
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
@@ -148,13 +162,30 @@ fn spawn(bin: &Path) -> (Child, u16) {
     let log = std::fs::File::create(paths::scratch().join("postgres.log")).expect("a log file");
     let mut server = as_server(bin.join("postgres"), root);
     server.arg("-D").arg(&data).args(["-p", &port.to_string()]).args(["-c", "listen_addresses=127.0.0.1"]);
-    for setting in
-        ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=400", "shared_buffers=64MB", "unix_socket_directories="]
-    {
+    for setting in [
+        "fsync=off",
+        "full_page_writes=off",
+        "synchronous_commit=off",
+        "max_connections=400",
+        "shared_buffers=64MB",
+        "unix_socket_directories=",
+    ] {
         server.args(["-c", setting]);
     }
     server.stderr(log.try_clone().expect("a log file")).stdout(log);
     (runtime::launch(server).expect("Postgres starts"), port)
+}
+
+/// A folder outside the checkout; those of runs that have ended are removed.
+fn foreign_home() -> PathBuf {
+    const PREFIX: &str = "gatewright-tests-";
+    for old in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = old.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(PREFIX).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(old.path());
+        }
+    }
+    std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()))
 }
 
 /// A server command that dies with this process, under the account that Postgres accepts.
@@ -171,7 +202,10 @@ fn as_server(program: PathBuf, root: bool) -> Command {
 
 fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("the state of this process");
-    status.lines().find_map(|line| line.strip_prefix("Uid:")).is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
 }
 
 /// A port that nobody listens on at this moment.

@@ -87,7 +87,8 @@ impl Launch {
         let (stdout, stderr) = (base.with_extension("out"), base.with_extension("err"));
         self.command.stdout(File::create(&stdout).expect("a file for the output"));
         self.command.stderr(File::create(&stderr).expect("a file for the log"));
-        let child = runtime::launch(self.command).unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        let child =
+            runtime::launch(self.command).unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
         Process { name: self.name, pid: child.id(), child: Mutex::new(child), stdout, stderr }
     }
 

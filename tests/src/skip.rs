@@ -8,15 +8,10 @@ pub fn skipped(what: &str, reason: &str) {
         std::env::var("GATEWRIGHT_CHECK").as_deref() != Ok("full"),
         "{what} is required by the full check: {reason}"
     );
-    let line = format!("SKIPPED {what}: {reason}\n");
-    let mut stderr = std::io::stderr();
-    let _ = stderr.write_all(line.as_bytes());
+    let line = format!("{what}: {reason}\n");
+    let _ = std::io::stderr().write_all(format!("SKIPPED: {line}").as_bytes());
     let file = crate::paths::target().join("tmp/skipped.txt");
     let _ = std::fs::create_dir_all(file.parent().expect("a folder"));
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(file)
-        .expect("the list of skipped tests");
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).expect("the list of skipped tests");
     file.write_all(line.as_bytes()).expect("a line in the list of skipped tests");
 }

@@ -1,0 +1,13 @@
+//! The system tests: one binary, a module for each feature.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod abuse;
+mod admin;
+mod bytes_kept;
+mod config_stream;
+mod configuration;
+mod matrix;
+mod operations;
+mod sdk;
+mod self_service;
+mod tidy;
