@@ -27,7 +27,7 @@ struct Floor {
 }
 
 /// Serves until the process ends.
-pub async fn serve(listen: SocketAddr, upstream: SocketAddr, key: &str) -> std::io::Result<()> {
+pub(crate) async fn serve(listen: SocketAddr, upstream: SocketAddr, key: &str) -> std::io::Result<()> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let floor = Arc::new(Floor {

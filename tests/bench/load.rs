@@ -12,22 +12,22 @@ use tokio::time::{Instant, sleep_until};
 
 /// What one window of load saw.
 #[derive(Debug, Default, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Requests answered with 200 and read to their end.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Events of streams.
-    pub chunks: u64,
+    pub(crate) chunks: u64,
     /// Anything else.
-    pub failures: u64,
+    pub(crate) failures: u64,
     /// To the last byte for plain answers, to the first byte of the body for streams; microseconds.
-    pub latencies: Vec<u32>,
+    pub(crate) latencies: Vec<u32>,
     /// From the first request to the last answer.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Seen {
     /// A percentile of the latencies, in microseconds.
-    pub fn percentile(&mut self, percent: usize) -> u32 {
+    pub(crate) fn percentile(&mut self, percent: usize) -> u32 {
         self.latencies.sort_unstable();
         let at = self.latencies.len().saturating_sub(1) * percent / 100;
         self.latencies.get(at).copied().unwrap_or(0)
@@ -43,7 +43,7 @@ impl Seen {
 
 /// How requests come.
 #[derive(Debug, Clone, Copy)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// So many connections, each sending its next request when the last is answered.
     Closed(usize),
     /// So many requests each second, whatever the answers do.
@@ -53,7 +53,7 @@ pub enum Shape {
 }
 
 /// Bytes of one request.
-pub fn request(host: SocketAddr, key: &str, body: &str) -> Vec<u8> {
+pub(crate) fn request(host: SocketAddr, key: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -62,7 +62,7 @@ pub fn request(host: SocketAddr, key: &str, body: &str) -> Vec<u8> {
 }
 
 /// Drives one target for a time.
-pub async fn drive(target: SocketAddr, bytes: &[u8], shape: Shape, window: Duration) -> Result<Seen> {
+pub(crate) async fn drive(target: SocketAddr, bytes: &[u8], shape: Shape, window: Duration) -> Result<Seen> {
     let start = Instant::now();
     let end = start + window;
     let (connections, pause) = match shape {

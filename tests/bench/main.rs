@@ -7,6 +7,8 @@
 //! cargo build --profile dist --bins && target/dist/bench run
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, clippy::panic, reason = "a tool for developers")]
+
 mod floor;
 mod load;
 mod mock;

@@ -20,16 +20,16 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep_until};
 
 /// Chunks of a burst, written at once.
-pub const BURST_CHUNKS: usize = 100;
+pub(crate) const BURST_CHUNKS: usize = 100;
 /// Chunks of a paced stream.
-pub const PACED_CHUNKS: usize = 200;
+pub(crate) const PACED_CHUNKS: usize = 200;
 /// Between two chunks of a paced stream.
-pub const PACE: Duration = Duration::from_micros(13_333);
+pub(crate) const PACE: Duration = Duration::from_micros(13_333);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves until the process ends.
-pub async fn serve(listen: SocketAddr) -> std::io::Result<()> {
+pub(crate) async fn serve(listen: SocketAddr) -> std::io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     loop {
         let (socket, _) = listener.accept().await?;

@@ -5,31 +5,31 @@ use crate::target::Target;
 
 /// One window.
 #[derive(Debug, Default, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// Which load.
-    pub scenario: &'static str,
+    pub(crate) scenario: &'static str,
     /// On what.
-    pub target: &'static str,
+    pub(crate) target: &'static str,
     /// Microseconds of CPU.
-    pub cpu_per_request: Option<f64>,
+    pub(crate) cpu_per_request: Option<f64>,
     /// Microseconds of CPU.
-    pub cpu_per_chunk: Option<f64>,
+    pub(crate) cpu_per_chunk: Option<f64>,
     /// Requests each second.
-    pub per_second: f64,
+    pub(crate) per_second: f64,
     /// Events each second.
-    pub chunks_per_second: f64,
+    pub(crate) chunks_per_second: f64,
     /// Microseconds.
     pub p50: u32,
     /// Microseconds.
     pub p99: u32,
     /// Requests that did not get a 200.
-    pub failures: u64,
+    pub(crate) failures: u64,
     /// KiB.
-    pub memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 /// Prints everything to standard output.
-pub fn print(rows: &[Row], scenarios: &[&Scenario], targets: &[Target]) {
+pub(crate) fn print(rows: &[Row], scenarios: &[&Scenario], targets: &[Target]) {
     println!("| scenario | target | CPU us/request | CPU us/chunk | x nginx | req/s | chunks/s | p50 us | p99 us | PSS MiB | failed |");
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for scenario in scenarios {

@@ -3,22 +3,22 @@
 use crate::load::Shape;
 
 /// One kind of load.
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// Short name for the table.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What the mock shall answer with; also the name of the router.
-    pub requested: &'static str,
+    pub(crate) requested: &'static str,
     /// Bytes of the prompt.
-    pub prompt: usize,
+    pub(crate) prompt: usize,
     /// Whether the answer is streamed.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// How requests come.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
 }
 
 impl Scenario {
     /// The request's body; the name of the model comes first because the mock looks there.
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let stream = if self.stream { r#""stream":true,"stream_options":{"include_usage":true},"# } else { "" };
         let prompt = "lorem ".repeat(self.prompt / 6);
         format!(r#"{{"model":"{}",{stream}"messages":[{{"role":"user","content":"{prompt}"}}]}}"#, self.requested)
@@ -26,7 +26,7 @@ impl Scenario {
 }
 
 /// All of them, in the order of the table.
-pub const SCENARIOS: [Scenario; 6] = [
+pub(crate) const SCENARIOS: [Scenario; 6] = [
     Scenario { name: "small c=16", requested: "small", prompt: 60, stream: false, shape: Shape::Closed(16) },
     Scenario { name: "small c=64", requested: "small", prompt: 60, stream: false, shape: Shape::Closed(64) },
     Scenario { name: "64 KiB prompt c=16", requested: "large", prompt: 65_536, stream: false, shape: Shape::Closed(16) },
@@ -36,4 +36,4 @@ pub const SCENARIOS: [Scenario; 6] = [
 ];
 
 /// Names of routers that a gateway needs.
-pub const ROUTERS: [&str; 4] = ["small", "large", "burst", "paced"];
+pub(crate) const ROUTERS: [&str; 4] = ["small", "large", "burst", "paced"];

@@ -17,15 +17,15 @@ use crate::free_port;
 use crate::scenario::ROUTERS;
 
 /// One thing under load.
-pub struct Target {
+pub(crate) struct Target {
     /// For the table.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Where requests go.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The bearer that it accepts.
-    pub key: String,
+    pub(crate) key: String,
     /// Whose CPU counts; nothing for a direct connection.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     #[expect(dead_code, reason = "ends the process when the target is dropped")]
     alive: Alive,
 }
@@ -50,7 +50,7 @@ const CORE: &str = "1";
 const KEY: &str = "bench-key-0123456789";
 
 /// Starts everything; nginx only where it is installed.
-pub async fn start_all() -> Result<Vec<Target>> {
+pub(crate) async fn start_all() -> Result<Vec<Target>> {
     let upstream = free_port()?;
     let mock = spawn(itself()?.arg("mock").arg(upstream.to_string()))?;
     until_open(upstream).await?;
