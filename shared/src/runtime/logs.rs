@@ -41,7 +41,9 @@ impl Default for LogSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The level is neither a word nor a filter.
-    #[error("`{value}` is no log level: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a filter such as `info,data_plane=debug` is expected")]
+    #[error(
+        "`{value}` is no log level: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a filter such as `info,data_plane=debug` is expected"
+    )]
     Level {
         /// What was given.
         value: String,
@@ -136,7 +138,12 @@ mod tests {
 
     #[test]
     fn levels_of_both_worlds_are_understood() {
-        for (word, filter) in [("INFO", "info"), ("warning", "warn"), ("CRITICAL", "error"), ("info,data_plane=debug", "data_plane=debug,info")] {
+        for (word, filter) in [
+            ("INFO", "info"),
+            ("warning", "warn"),
+            ("CRITICAL", "error"),
+            ("info,data_plane=debug", "data_plane=debug,info"),
+        ] {
             assert_eq!(parse_level(word).unwrap().to_string(), filter, "{word}");
         }
         assert!(parse_level("DEBUG").unwrap().to_string().contains("hyper=info"));

@@ -37,7 +37,8 @@ async fn render(State(metrics): State<Metrics>) -> Response {
 }
 
 fn plain(status: StatusCode, kind: &'static str, body: String) -> Response {
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     (status, headers, body).into_response()
 }
 

@@ -71,7 +71,8 @@ fn envelope(message: &str, kind: &str, code: &str) -> Bytes {
 
 /// 400 for a request whose framing is in doubt; the connection ends with it.
 pub(super) fn bad_framing<B>(message: &str, in_flight: InFlight) -> Response<Served<B>> {
-    let mut response = json(StatusCode::BAD_REQUEST, envelope(message, "invalid_request_error", "bad_framing"), in_flight);
+    let mut response =
+        json(StatusCode::BAD_REQUEST, envelope(message, "invalid_request_error", "bad_framing"), in_flight);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -113,7 +114,11 @@ pub(super) fn instead_of(bytes: &[u8]) -> Option<Bytes> {
     let (line, message, code) = match status.as_str() {
         "400" => ("400 Bad Request", "The request line or a header is malformed.", "bad_framing"),
         "414" => ("414 URI Too Long", "The request target is too long.", "uri_too_long"),
-        "431" => ("431 Request Header Fields Too Large", "The request line and headers are too large or too many.", "headers_too_large"),
+        "431" => (
+            "431 Request Header Fields Too Large",
+            "The request line and headers are too large or too many.",
+            "headers_too_large",
+        ),
         _ => return None,
     };
     let body = envelope(message, "invalid_request_error", code);

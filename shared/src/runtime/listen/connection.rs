@@ -32,8 +32,13 @@ use crate::runtime::shutdown::Shutdown;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection; returns when it has ended.
-pub(super) async fn run<S, B>(mut stream: TcpStream, peer: SocketAddr, service: S, limits: Arc<HttpLimits>, shutdown: Shutdown)
-where
+pub(super) async fn run<S, B>(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    limits: Arc<HttpLimits>,
+    shutdown: Shutdown,
+) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -97,8 +102,13 @@ async fn first_bytes<T: AsyncRead + Unpin>(stream: &mut T) -> Option<(Bytes, boo
 }
 
 /// Polls a connection while watching the clock and the end of the process.
-async fn drive<C, E>(connection: C, finish: impl Fn(Pin<&mut C>), vitals: &Arc<Vitals>, limits: &HttpLimits, shutdown: &Shutdown)
-where
+async fn drive<C, E>(
+    connection: C,
+    finish: impl Fn(Pin<&mut C>),
+    vitals: &Arc<Vitals>,
+    limits: &HttpLimits,
+    shutdown: &Shutdown,
+) where
     C: Future<Output = Result<(), E>>,
 {
     let mut connection = std::pin::pin!(connection);
@@ -165,11 +175,9 @@ where
         let request = Request::from_parts(parts, body);
         let called = catch_unwind(AssertUnwindSafe(|| Box::pin(self.service.call(request))));
         let Ok(mut future) = called else { return Ok(answer::panicked(in_flight)) };
-        let outcome = std::future::poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-                Ok(poll) => poll.map(Some),
-                Err(_) => Poll::Ready(None),
-            }
+        let outcome = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
         })
         .await;
         let mut response = match outcome {

@@ -24,8 +24,16 @@ struct Server {
 }
 
 fn start() -> Server {
-    let limits = HttpLimits { header_read: Duration::from_millis(500), keep_alive: Duration::from_secs(2), ..HttpLimits::default() };
-    let timing = DrainTiming { min_drain: Duration::from_millis(200), drain_timeout: Duration::from_millis(600), ..DrainTiming::default() };
+    let limits = HttpLimits {
+        header_read: Duration::from_millis(500),
+        keep_alive: Duration::from_secs(2),
+        ..HttpLimits::default()
+    };
+    let timing = DrainTiming {
+        min_drain: Duration::from_millis(200),
+        drain_timeout: Duration::from_millis(600),
+        ..DrainTiming::default()
+    };
     let shutdown = Shutdown::new(Readiness::new(), timing);
     let slow = || async {
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -75,10 +83,13 @@ async fn hear(stream: &mut TcpStream) -> (String, bool) {
 #[tokio::test]
 async fn good_clients_are_served() {
     let server = start();
-    let (answer, closed) = server.say("GET /peer HTTP/1.1\r\nHost: x\r\n\r\nGET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let (answer, closed) =
+        server.say("GET /peer HTTP/1.1\r\nHost: x\r\n\r\nGET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(answer.matches("127.0.0.1").count(), 2, "{answer}");
     assert!(!closed);
-    let (answer, _) = server.say("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let (answer, _) = server
+        .say("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET /peer HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
     assert!(answer.contains("hello") && answer.contains("127.0.0.1"), "{answer}");
     let chunked = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let (answer, closed) = server.say(chunked).await;
@@ -128,7 +139,8 @@ async fn doubtful_framing_is_refused_and_closed() {
 #[tokio::test]
 async fn large_heads_are_refused() {
     let server = start();
-    let (answer, closed) = server.say(&format!("GET /peer HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(40_000))).await;
+    let (answer, closed) =
+        server.say(&format!("GET /peer HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(40_000))).await;
     assert!(answer.starts_with("HTTP/1.1 431 ") && closed, "{answer}");
     assert!(answer.contains("headers_too_large"), "{answer}");
     let many: String = (0..150).map(|n| format!("x{n}: 1\r\n")).collect();
@@ -197,7 +209,10 @@ async fn draining_finishes_what_was_begun_and_cuts_what_never_ends() {
         async move { shutdown.finished().await }
     });
     let (answer, _) = server.say("GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    assert!(answer.contains("127.0.0.1") && answer.contains("connection: close"), "still open while draining: {answer}");
+    assert!(
+        answer.contains("127.0.0.1") && answer.contains("connection: close"),
+        "still open while draining: {answer}"
+    );
     tokio::time::sleep(Duration::from_millis(280)).await;
     assert!(TcpStream::connect(server.address).await.is_err(), "closed after min_drain");
     assert!(hear(&mut idle).await.1);

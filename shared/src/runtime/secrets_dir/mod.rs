@@ -200,7 +200,8 @@ fn create_if_missing(dir: &Path, which: RootSecret) -> Result<(), SecretsError> 
     };
     let text = Secret::new(generate()?.expose().to_owned() + "\n");
     let _ = fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed("create"))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed("create"))?;
     file.write_all(text.expose().as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     let linked = fs::hard_link(&draft, &path);
     let _ = fs::remove_file(&draft);

@@ -108,7 +108,11 @@ impl Builder<'_> {
                 let fault = self.fault(line, column, problem);
                 self.unresolved.push(fault);
                 if self.unresolved.len() >= MAX_FAULTS {
-                    return Err(self.fault(line, column, format!("{MAX_FAULTS} variables cannot be resolved; this is the last that is listed")));
+                    return Err(self.fault(
+                        line,
+                        column,
+                        format!("{MAX_FAULTS} variables cannot be resolved; this is the last that is listed"),
+                    ));
                 }
                 Scalar::new(String::new(), Some(text.to_owned()), false)
             }
@@ -212,7 +216,11 @@ impl Builder<'_> {
     fn charge(&mut self, weight: usize, line: u32, column: u32) -> Result<(), YamlFault> {
         self.weight = self.weight.saturating_add(weight).saturating_add(NODE_WEIGHT);
         if self.weight > MAX_WEIGHT {
-            return Err(self.fault(line, column, format!("the document, its aliases expanded, is larger than {MAX_WEIGHT} bytes")));
+            return Err(self.fault(
+                line,
+                column,
+                format!("the document, its aliases expanded, is larger than {MAX_WEIGHT} bytes"),
+            ));
         }
         Ok(())
     }

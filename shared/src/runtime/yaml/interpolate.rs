@@ -85,7 +85,9 @@ fn one(whole: &str, variables: &Variables<'_>, depth: usize) -> Result<String, S
 }
 
 fn unset(name: &str, placeholder: &str) -> String {
-    format!("`{placeholder}`: the environment variable `{name}` is not set and has no default; set it, or write `${{{name}:-default}}`")
+    format!(
+        "`{placeholder}`: the environment variable `{name}` is not set and has no default; set it, or write `${{{name}:-default}}`"
+    )
 }
 
 /// The length of the placeholder at the start of the text, with the placeholders nested in it.

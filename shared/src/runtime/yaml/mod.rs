@@ -153,7 +153,9 @@ impl Variables<'_> {
 pub fn load(text: &str, variables: &Variables<'_>) -> Result<Node, Vec<YamlFault>> {
     if text.len() > MAX_BYTES {
         let size = text.len();
-        return Err(vec![YamlFault::whole(format!("{size} bytes are more than the {MAX_BYTES} a configuration file may have"))]);
+        return Err(vec![YamlFault::whole(format!(
+            "{size} bytes are more than the {MAX_BYTES} a configuration file may have"
+        ))]);
     }
     build::document(text.strip_prefix('\u{feff}').unwrap_or(text), variables)
 }
