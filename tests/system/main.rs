@@ -6,6 +6,7 @@ mod admin;
 mod bytes_kept;
 mod config_stream;
 mod configuration;
+mod counterpart;
 mod matrix;
 mod operations;
 mod sdk;

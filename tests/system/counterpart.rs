@@ -1,0 +1,103 @@
+//! A real inference server, made by others, behind Gatewright: llama.cpp with random weights.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use harness::client::Client;
+use harness::gateway::{Gateway, Mode};
+use harness::stage::{PROVIDER_KEY, Stage};
+use harness::{eventually, paths, run};
+use serde_json::{Value, json};
+
+/// The server, ended when dropped.
+struct Server {
+    url: String,
+    _child: tokio::process::Child,
+}
+
+/// Starts the server, unless it is not installed.
+async fn server(embeddings: bool) -> Option<Server> {
+    let home = paths::target().join("counterparts/llama");
+    let (python, weights) = (home.join("bin/python"), home.join("random.gguf"));
+    if !weights.exists() {
+        harness::skip::skipped("real inference server", "llama.cpp is not built; ./check full builds it");
+        return None;
+    }
+    let port = harness::postgres::free_port();
+    let mut command = tokio::process::Command::new(python);
+    command.args(["-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", &port.to_string(), "--n_ctx", "512"]);
+    command
+        .args(["--embedding", if embeddings { "True" } else { "False" }, "--api_key", PROVIDER_KEY, "--model"])
+        .arg(weights);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn();
+    let server = Server { url: format!("http://127.0.0.1:{port}"), _child: child.expect("the server starts") };
+    let client = Client::new(&*server.url).bearer(PROVIDER_KEY);
+    eventually("the inference server answers", Duration::from_secs(60), || async {
+        client.get("/v1/models").try_send().await.ok().filter(|reply| reply.status == 200).map(|_| ())
+    })
+    .await;
+    Some(server)
+}
+
+/// Moves the stage's provider from the scripted upstream to the real server, while the gateway runs.
+async fn behind(stage: &Stage<'_>, server: &Server) {
+    let change = json!({"url": server.url, "key": PROVIDER_KEY});
+    stage.admin().change(&format!("providers/{}", stage.provider_id), &change).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+#[test]
+fn chat() {
+    run(async {
+        let Some(server) = server(false).await else { return };
+        let stage = Stage::chat(Gateway::shared(Mode::Split).await).await;
+        behind(&stage, &server).await;
+        let mut body = stage.chat_body();
+        body["max_tokens"] = 12.into();
+        let answer = stage.client().post("/v1/chat/completions", &body).send().await.expect(200).json();
+        assert_eq!(answer["object"], "chat.completion", "{answer}");
+        let told = (answer["usage"]["prompt_tokens"].as_u64(), answer["usage"]["completion_tokens"].as_u64());
+        assert_eq!(stage.only_usage().await.tokens(), told);
+
+        body["stream"] = true.into();
+        let events = stage.client().post("/v1/chat/completions", &body).open().await.events().await;
+        assert_eq!(events.last().map(String::as_str), Some("data: [DONE]"), "{events:#?}");
+        let chunks: Vec<Value> =
+            events.iter().filter_map(|event| serde_json::from_str(event.strip_prefix("data: ")?).ok()).collect();
+        assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk"), "{events:#?}");
+        let newest = stage.usage(2).await.remove(0);
+        assert!(newest.tokens().0 == told.0 && newest.tokens().1.is_some_and(|tokens| tokens > 0), "{newest:?}");
+
+        // The server's own complaint, for a prompt longer than its context.
+        body["stream"] = false.into();
+        body["messages"][0]["content"] = "word ".repeat(2000).into();
+        let refused = stage.client().post("/v1/chat/completions", &body).send().await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+    });
+}
+
+#[test]
+fn embeddings() {
+    run(async {
+        let Some(server) = server(true).await else { return };
+        let stage = Stage::set(Gateway::shared(Mode::Standalone).await, "text-embeddings-inference").await;
+        behind(&stage, &server).await;
+        let body = json!({"model": stage.router, "input": "Good day?"});
+        let answer = stage.client().post("/v1/embeddings", &body).send().await.expect(200).json();
+        assert!(!answer["data"][0]["embedding"].as_array().unwrap().is_empty(), "{answer}");
+        assert_eq!(stage.only_usage().await.tokens().0, answer["usage"]["prompt_tokens"].as_u64());
+    });
+}
+
+#[test]
+fn official_sdk() {
+    run(async {
+        let Some(server) = server(false).await else { return };
+        let gateway = Gateway::shared(Mode::Split).await;
+        let stage = Stage::chat(gateway).await;
+        behind(&stage, &server).await;
+        let base = format!("{}/v1", gateway.inference_url());
+        let variables = [("BASE_URL", base.as_str()), ("API_KEY", &stage.key), ("CHAT_MODEL", &stage.router)];
+        harness::sdk::python("counterpart.py", &variables).await;
+    });
+}
