@@ -33,7 +33,7 @@ pub struct Database {
 impl Database {
     /// A database with all migrations applied.
     pub async fn migrated() -> Self {
-        Self::create(TEMPLATE).await
+        Self::create(template().await).await
     }
 
     /// A database without anything in it.
@@ -99,15 +99,21 @@ async fn start() -> Cluster {
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     };
-    let cluster = Cluster { _child: child, port, admin, cloning: Mutex::new(()) };
-    cluster.execute(&format!("CREATE DATABASE {TEMPLATE} TEMPLATE template0")).await;
-    let migrated = Launch::new("gatewright-control-plane")
-        .args(["migrate", "--database-url"])
-        .args([cluster.url(TEMPLATE)])
-        .finish()
-        .await;
-    assert_eq!(migrated.code, Some(0), "the migrations fail:\n{}", migrated.said());
-    cluster
+    Cluster { _child: child, port, admin, cloning: Mutex::new(()) }
+}
+
+/// The name of the template, migrated by the product itself the first time that it is needed.
+async fn template() -> &'static str {
+    static MADE: OnceCell<()> = OnceCell::const_new();
+    MADE.get_or_init(async || {
+        let cluster = cluster().await;
+        cluster.execute(&format!("CREATE DATABASE {TEMPLATE} TEMPLATE template0")).await;
+        let url = cluster.url(TEMPLATE);
+        let migrated = Launch::new("gatewright-control-plane").args(["migrate", "--database-url", &url]).finish().await;
+        assert_eq!(migrated.code, Some(0), "the migrations fail:\n{}", migrated.said());
+    })
+    .await;
+    TEMPLATE
 }
 
 /// The folder with `initdb` and `postgres`: the newest installed version, else what the search path has.
