@@ -106,8 +106,13 @@ impl HeadWatch {
                 State::Head => self.head(bytes),
             };
         }
-        let in_head = self.state == State::Head && (self.lines > 0 || !self.line.is_empty());
+        let in_head = self.state == State::Head && !self.is_between_requests();
         Sight { in_head, two_lengths: self.state == State::Over && self.encoded && self.length.is_some() }
+    }
+
+    /// Whether everything that has begun has also ended.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.state == State::Head && self.lines == 0 && self.line.is_empty()
     }
 
     /// Takes one line, or what there is of it.

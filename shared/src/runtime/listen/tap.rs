@@ -1,17 +1,23 @@
 //! A connection's bytes, watched while hyper reads and writes them.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::answer;
 use super::framing::HeadWatch;
+
+/// How long, and for how many bytes, a closing connection listens to a client that is still sending.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the two sides of one connection tell each other: the tap, the service, and the timer that watches both.
 #[derive(Debug)]
@@ -86,13 +92,20 @@ pub(super) struct Tap<T> {
     watch: Option<HeadWatch>,
     /// An answer of ours that replaces one of hyper's, being written.
     instead: Bytes,
+    lingering: Option<Linger>,
     vitals: Arc<Vitals>,
+}
+
+/// The end of a connection whose client has not finished sending.
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl<T> Tap<T> {
     /// `first` has been read from the stream already; only HTTP/1 is watched.
     pub(super) fn new(stream: T, first: Bytes, http1: bool, vitals: Arc<Vitals>) -> Self {
-        Self { stream, first, watch: http1.then(HeadWatch::default), instead: Bytes::new(), vitals }
+        Self { stream, first, watch: http1.then(HeadWatch::default), instead: Bytes::new(), lingering: None, vitals }
     }
 
     fn observe(&mut self, bytes: &[u8]) {
@@ -149,7 +162,28 @@ impl<T: AsyncWrite + Unpin> Tap<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Tap<T> {
+impl<T: AsyncRead + Unpin> Tap<T> {
+    /// Closing with unread bytes makes the kernel send a reset, which can overtake the answer that explains it: so what
+    /// an early answer left unread is read and thrown away, within limits.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.watch.as_ref().is_none_or(HeadWatch::is_between_requests) {
+            return Poll::Ready(());
+        }
+        let start = || Linger { until: Box::pin(sleep(LINGER)), left: LINGER_BYTES };
+        let linger = self.lingering.get_or_insert_with(start);
+        let mut room = [0_u8; 8192];
+        while linger.left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => linger.left = linger.left.saturating_sub(buf.filled().len()),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tap<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let tap = &mut *self;
         if tap.replaces(buf) { tap.poll_instead(cx, buf.len()) } else { Pin::new(&mut tap.stream).poll_write(cx, buf) }
@@ -176,6 +210,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Tap<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        ready!(self.poll_linger(cx));
+        Poll::Ready(Ok(()))
     }
 }

@@ -149,6 +149,23 @@ async fn large_heads_are_refused() {
 }
 
 #[tokio::test]
+async fn an_early_answer_arrives_although_the_client_still_sends() {
+    let server = start();
+    let lines = "x-many: 1\r\n".repeat(20_000);
+    let long = "x".repeat(200_000);
+    let rows = [
+        format!("GET /peer HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(1_000_000)),
+        format!("GET /peer HTTP/1.1\r\nHost: x\r\n{lines}\r\n"),
+        format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        format!("GET /peer HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n{}", "a".repeat(2_000_000)),
+    ];
+    for row in rows {
+        let (answer, closed) = server.say(&row).await;
+        assert!(answer.starts_with("HTTP/1.1 4") && closed, "{} → {answer:?}", &row[..40]);
+    }
+}
+
+#[tokio::test]
 async fn silent_and_slow_sockets_are_closed() {
     let server = start();
     let begin = Instant::now();
