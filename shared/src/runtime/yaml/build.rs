@@ -261,18 +261,20 @@ fn weigh(node: &Node) -> usize {
         }
 }
 
-/// The parser's own complaint, with a hint where its words are known to puzzle people.
+/// The parser's own complaint, with a better one where its words are known to puzzle people.
 fn syntax(text: &str, error: &serde_yaml::granit_parser::ScanError) -> YamlFault {
     let marker = error.marker();
-    let line = number(marker.line());
-    let source = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
-    let indent_has_tab = source.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-    let problem = if indent_has_tab {
-        "lines are indented with a tab; YAML takes spaces only".to_owned()
-    } else {
-        format!("this is not YAML: {}", error.kind())
-    };
-    YamlFault { line, column: number(marker.col() + 1), path: String::new(), problem }
+    let here = marker.line().saturating_sub(1);
+    // The parser notices a tab at the end of the line before, or on its own line.
+    for (index, line) in text.lines().enumerate().skip(here).take(2) {
+        let indent = line.chars().take_while(|c| c.is_whitespace());
+        if let Some(column) = indent.enumerate().find(|(_, c)| *c == '\t').map(|(column, _)| column + 1) {
+            let problem = "the line is indented with a tab; YAML takes spaces only".to_owned();
+            return YamlFault { line: number(index + 1), column: number(column), path: String::new(), problem };
+        }
+    }
+    let problem = format!("this is not YAML: {}", error.kind());
+    YamlFault { line: number(marker.line()), column: number(marker.col() + 1), path: String::new(), problem }
 }
 
 fn number(value: usize) -> u32 {

@@ -122,7 +122,8 @@ fn anchors_and_merges_work() {
 #[test]
 fn broken_documents_are_refused_with_their_place() {
     assert!(problem("a: 1\nb:\n  c: 1\n  c: 2").contains("line 4, column 3, b.c: `c` is given twice; first on line 3"));
-    assert!(problem("a:\n\tb: 1").contains("tab"));
+    assert!(problem("a:\n\tb: 1").contains("line 2, column 1: the line is indented with a tab"));
+    assert!(problem("a:\n  b: 1\n\tc: 1\n").contains("line 3, column 1: the line is indented with a tab"));
     assert!(problem("a: 1\n---\nb: 2").contains("second document"));
     assert!(problem("a: [1, 2").contains("line"));
     assert!(problem("? [a]\n: 1").contains("name"));
