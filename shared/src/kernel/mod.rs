@@ -6,5 +6,6 @@ pub mod clock;
 pub mod ids;
 pub mod money;
 pub mod secret;
+pub mod shards;
 pub mod tokens;
 pub mod virtual_key;
