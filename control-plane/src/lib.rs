@@ -9,6 +9,10 @@
 //!
 //! `app` assembles them and is the only file that sees every room.
 
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod access;
 pub mod dialect;
 pub mod domain;
 pub mod fleet;

@@ -7,15 +7,26 @@
 //! the revision rises as the last statement of the transaction that changes the catalog, so a revision that can be read
 //! has all revisions before it. Deliberately absent: rules (they are in `domain`) and caches.
 
+pub mod audit;
 mod error;
+pub mod idempotency;
 pub mod join_tokens;
+pub mod keys;
 mod migrate;
+pub mod organizations;
 mod owner_files;
+mod page;
 mod pool;
+pub mod providers;
+pub mod roles;
+pub mod routers;
+pub mod settings;
 pub mod snapshot;
 mod tx;
 pub mod usage;
+pub mod users;
 
 pub use error::{ConstraintKind, StoreError};
+pub use page::{Listed, Page, Sort};
 pub use pool::{CATALOG_CHANNEL, Head, PoolOptions, SCHEMA, Store};
 pub use tx::{Actor, ActorKind, AuditEntry, CatalogTx};
