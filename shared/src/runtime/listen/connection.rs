@@ -55,12 +55,19 @@ pub(super) async fn run<S, B>(
     let io = TokioIo::new(Tap::new(stream, first, http1, Arc::clone(&vitals)));
     let handler = Handler { service, peer, vitals: Arc::clone(&vitals), shutdown: shutdown.clone() };
     let service = service_fn(move |request| handler.clone().answer(request));
+    // Boxed, so that a socket that has not said anything yet costs a few hundred bytes and not a whole connection.
     if http1 {
-        let connection = http1_builder(&limits).serve_connection(io, service);
-        drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
+        Box::pin(async {
+            let connection = http1_builder(&limits).serve_connection(io, service);
+            drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
+        })
+        .await;
     } else {
-        let connection = http2_builder(&limits).serve_connection(io, service);
-        drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
+        Box::pin(async {
+            let connection = http2_builder(&limits).serve_connection(io, service);
+            drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
+        })
+        .await;
     }
 }
 

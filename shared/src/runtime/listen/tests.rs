@@ -242,6 +242,17 @@ async fn draining_finishes_what_was_begun_and_cuts_what_never_ends() {
 }
 
 #[tokio::test]
+async fn a_silent_socket_is_cheap() {
+    let server = start();
+    let client = server.open().await;
+    let peer = client.local_addr().unwrap();
+    let service = Router::<()>::new().route("/peer", get(panics));
+    let silent = connection::run(client, peer, service, Arc::new(HttpLimits::default()), server.shutdown.clone());
+    let size = size_of_val(&silent);
+    assert!(size < 2048, "{size} bytes");
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named() {
     let taken = bind("127.0.0.1:0".parse().unwrap(), "--listen").unwrap();
     let address = taken.local_addr().unwrap();
