@@ -26,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["../proto"])?;
     tonic_prost_build::configure()
         .skip_debug(SECRETS)
+        // Encoded once, then shared by every node that it is sent to.
+        .bytes(".gatewright.v1.Resource.body")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod audit;
 mod error;
 pub mod idempotency;
 pub mod join_tokens;
+mod listen;
 pub mod keys;
 mod migrate;
 pub mod organizations;
@@ -27,6 +28,7 @@ pub mod usage;
 pub mod users;
 
 pub use error::{ConstraintKind, StoreError};
+pub use listen::CatalogListener;
 pub use page::{Listed, Page, Sort};
 pub use pool::{CATALOG_CHANNEL, Head, PoolOptions, SCHEMA, Store};
 pub use tx::{Actor, ActorKind, AuditEntry, CatalogTx};

@@ -190,7 +190,7 @@ pub(crate) fn delta(base: &Arc<Table>, upserts: &[Resource], deletes: &[Ref]) ->
 /// The same with one resource whose body cannot be read.
 pub(crate) fn delta_with_bad(base: &Arc<Table>, resource: &Resource) -> Arc<Table> {
     let mut wire = encode(resource);
-    wire.body = vec![0xff; 5];
+    wire.body = vec![0xff; 5].into();
     let mut draft = Draft::delta(Arc::clone(base), Revision(base.revision().0 + 1)).unwrap();
     draft.upsert(wire::decode(&wire));
     Arc::new(draft.finish())

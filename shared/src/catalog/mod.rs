@@ -13,7 +13,7 @@ pub use digest::Digest;
 pub use fault::FaultKind;
 pub use kinds::{BalanceStrategy, Compatibility, Kind, ProviderKind, RouterKind, UsageTokenizer};
 pub use nouns::{
-    CarbonFacts, Credential, Item, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission, Provider, Ref,
+    CarbonFacts, Credential, Item, MASTER_KEY_ID, PEPPER_GENERATION, PEPPER_ID, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission, Provider, Ref,
     Resource, Role, Router, SecretPurpose, SecretValue, Setting, User, Verifier, VerifierScheme, VirtualKey, Window,
 };
 pub use settings::FleetSettings;

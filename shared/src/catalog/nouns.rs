@@ -10,6 +10,7 @@ use crate::kernel::clock::FleetTime;
 use crate::kernel::ids::{RouterId, SecretId};
 use crate::kernel::money::Prices;
 use crate::kernel::secret::SecretBytes;
+use crate::kernel::shards::{ShardKey, mix};
 
 /// Names one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,19 @@ pub struct Ref {
     /// Its id.
     pub id: Uuid,
 }
+
+impl ShardKey for Ref {
+    fn spread(&self) -> u64 {
+        mix(self.id.as_u128() ^ (1 << self.kind as u32))
+    }
+}
+
+/// The id of the pepper as a secret resource: it has no row.
+pub const PEPPER_ID: Uuid = Uuid::from_u128(1);
+/// The generation of that pepper, which native verifiers name.
+pub const PEPPER_GENERATION: u32 = 1;
+/// The id of the master key as a key resource: it has no row.
+pub const MASTER_KEY_ID: Uuid = Uuid::nil();
 
 /// One row of the catalog in the envelope that every version understands.
 #[derive(Debug, Clone, PartialEq)]

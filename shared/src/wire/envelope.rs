@@ -60,7 +60,7 @@ pub fn encode(resource: &Resource) -> proto::Resource {
         blocked: resource.blocked,
         expires_unix_ms: resource.expires.map(FleetTime::unix_millis),
         requires: resource.requires.clone(),
-        body: encode_body(&resource.item),
+        body: encode_body(&resource.item).into(),
     }
 }
 

@@ -89,7 +89,7 @@ fn every_noun_survives_the_wire() {
 fn a_bad_body_is_rejected_with_its_envelope() {
     for original in every_noun() {
         let mut wire = encode(&original);
-        wire.body = vec![0xff; 7];
+        wire.body = vec![0xff; 7].into();
         let (rejection, envelope) = *decode(&wire).unwrap_err();
         assert_eq!(rejection.code, RejectCode::BadBody);
         assert_eq!((rejection.id, rejection.version), (original.id, 42));
