@@ -7,7 +7,13 @@
 //! cargo build --profile dist --bins && target/dist/bench run
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, clippy::panic, reason = "a tool for developers")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a tool for developers"
+)]
 
 mod floor;
 mod load;
@@ -56,7 +62,8 @@ fn pinned(arguments: &[&str]) -> Result<()> {
 }
 
 async fn run(arguments: &[&str]) -> Result<()> {
-    let option = |name: &str| arguments.iter().position(|word| *word == name).and_then(|at| arguments.get(at + 1)).copied();
+    let option =
+        |name: &str| arguments.iter().position(|word| *word == name).and_then(|at| arguments.get(at + 1)).copied();
     let rounds: usize = option("--rounds").unwrap_or("3").parse().context("--rounds")?;
     let window = Duration::from_secs_f64(option("--seconds").unwrap_or("4").parse().context("--seconds")?);
     let scenarios: Vec<&Scenario> =

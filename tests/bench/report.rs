@@ -30,12 +30,18 @@ pub(crate) struct Row {
 
 /// Prints everything to standard output.
 pub(crate) fn print(rows: &[Row], scenarios: &[&Scenario], targets: &[Target]) {
-    println!("| scenario | target | CPU us/request | CPU us/chunk | x nginx | req/s | chunks/s | p50 us | p99 us | PSS MiB | failed |");
+    println!(
+        "| scenario | target | CPU us/request | CPU us/chunk | x nginx | req/s | chunks/s | p50 us | p99 us | PSS MiB | failed |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for scenario in scenarios {
         let cost = |target: &str| {
             let rows = of(rows, scenario.name, target);
-            if scenario.stream { median(rows, |row| row.cpu_per_chunk) } else { median(rows, |row| row.cpu_per_request) }
+            if scenario.stream {
+                median(rows, |row| row.cpu_per_chunk)
+            } else {
+                median(rows, |row| row.cpu_per_request)
+            }
         };
         let yardstick = cost("nginx");
         for target in targets {

@@ -29,7 +29,13 @@ impl Scenario {
 pub(crate) const SCENARIOS: [Scenario; 6] = [
     Scenario { name: "small c=16", requested: "small", prompt: 60, stream: false, shape: Shape::Closed(16) },
     Scenario { name: "small c=64", requested: "small", prompt: 60, stream: false, shape: Shape::Closed(64) },
-    Scenario { name: "64 KiB prompt c=16", requested: "large", prompt: 65_536, stream: false, shape: Shape::Closed(16) },
+    Scenario {
+        name: "64 KiB prompt c=16",
+        requested: "large",
+        prompt: 65_536,
+        stream: false,
+        shape: Shape::Closed(16),
+    },
     Scenario { name: "open 500/s", requested: "small", prompt: 60, stream: false, shape: Shape::Open(500) },
     Scenario { name: "burst streams x16", requested: "burst", prompt: 60, stream: true, shape: Shape::Streams(16) },
     Scenario { name: "paced streams x512", requested: "paced", prompt: 60, stream: true, shape: Shape::Streams(512) },

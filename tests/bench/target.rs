@@ -54,7 +54,8 @@ pub(crate) async fn start_all() -> Result<Vec<Target>> {
     let upstream = free_port()?;
     let mock = spawn(itself()?.arg("mock").arg(upstream.to_string()))?;
     until_open(upstream).await?;
-    let mut targets = vec![Target { name: "direct", address: upstream, key: KEY.into(), pid: None, alive: Alive::Process(mock) }];
+    let mut targets =
+        vec![Target { name: "direct", address: upstream, key: KEY.into(), pid: None, alive: Alive::Process(mock) }];
     match nginx(upstream).await {
         Ok(target) => targets.push(target),
         Err(error) => eprintln!("nginx is left out: {error:#}"),

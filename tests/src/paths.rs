@@ -16,10 +16,15 @@ pub fn target() -> &'static Path {
     TARGET.get_or_init(|| profile().parent().expect("the profile folder lies in the target folder").to_owned())
 }
 
-/// The folder of the profile that this test was built with (`target/debug`).
+/// The folder of the profile that this program was built with (`target/debug`); tests lie in `deps/` below it.
 fn profile() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    test.parent().and_then(Path::parent).expect("tests are built into deps/").to_owned()
+    let program = std::env::current_exe().expect("the path of this program");
+    let folder = program.parent().expect("a program lies in a folder");
+    if folder.ends_with("deps") {
+        folder.parent().expect("deps/ lies in the profile folder").to_owned()
+    } else {
+        folder.to_owned()
+    }
 }
 
 /// A binary of the product, built beforehand by `cargo build --bins`.

@@ -45,7 +45,7 @@ impl Launch {
     pub fn new(binary: &str) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(paths::binary(binary)).env_clear().stdin(Stdio::null());
-        for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE", "TOKIO_WORKER_THREADS"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
             }
@@ -133,6 +133,12 @@ impl Process {
             assert!(start.elapsed() < START, "{} is not ready within {START:?}:\n{}", self.name, self.said());
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
+    }
+
+    /// Its number for the operating system.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.pid
     }
 
     /// Asks the process to end, and waits.
