@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use control_plane::config::duration;
 
 /// One OpenAI-compatible address in front of every model an organization uses.
 #[derive(Debug, Parser)]
@@ -45,12 +46,12 @@ pub(crate) struct UpArgs {
     /// Where everything that must outlive the process is kept.
     #[arg(long, env = "GATEWRIGHT_DATA_DIR", value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
-    /// Address for clients and operators.
-    #[arg(long, env = "GATEWRIGHT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
-    pub(crate) listen: SocketAddr,
-    /// Address for probes and metrics.
-    #[arg(long, env = "GATEWRIGHT_OPERATIONS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
-    pub(crate) operations_listen: SocketAddr,
+    /// Address for clients and operators [default: 127.0.0.1:8000].
+    #[arg(long, env = "GATEWRIGHT_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address for probes and metrics [default: 127.0.0.1:9464].
+    #[arg(long, env = "GATEWRIGHT_OPERATIONS_LISTEN", value_name = "ADDRESS")]
+    pub(crate) operations_listen: Option<SocketAddr>,
     /// Where the root secrets are [default: <data-dir>/secrets].
     #[arg(long, env = "GATEWRIGHT_SECRETS_DIR", value_name = "DIR")]
     pub(crate) secrets_dir: Option<PathBuf>,
@@ -60,28 +61,17 @@ pub(crate) struct UpArgs {
     /// Accept weak or default secrets. For trials only.
     #[arg(long, env = "GATEWRIGHT_DEV")]
     pub(crate) dev: bool,
-    /// How long the address stays open after SIGTERM, for balancers that learn late; in seconds.
-    #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "SECONDS", default_value = "0", value_parser = seconds)]
-    pub(crate) min_drain: Duration,
-    /// How long requests in flight may take after that; in seconds.
-    #[arg(long, env = "GATEWRIGHT_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    pub(crate) drain_timeout: Duration,
+    /// How long the address stays open after SIGTERM, for balancers that learn late [default: 0s].
+    #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "DURATION", value_parser = duration)]
+    pub(crate) min_drain: Option<Duration>,
+    /// How long requests in flight may take after that [default: 60s].
+    #[arg(long, env = "GATEWRIGHT_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = duration)]
+    pub(crate) drain_timeout: Option<Duration>,
 }
 
 impl UpArgs {
-    /// The configuration file, by flag or by the names that OpenGateLLM and LiteLLM give the variable.
-    pub(crate) fn config_file(&self) -> Option<PathBuf> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        self.config.clone().or_else(|| variable("CONFIG_FILE")).or_else(|| variable("CONFIG_FILE_PATH"))
-    }
-
     /// Where the root secrets are.
     pub(crate) fn secrets(&self) -> PathBuf {
         self.secrets_dir.clone().unwrap_or_else(|| self.data_dir.join("secrets"))
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is not a number of seconds from 0 on"))
 }
