@@ -68,6 +68,9 @@ pub enum AccessError {
     /// The e-mail address or the password is wrong; which, is not told.
     #[error("Invalid email or password.")]
     WrongPassword,
+    /// The password that is to be replaced is another one.
+    #[error("Invalid current password.")]
+    WrongCurrentPassword,
     /// The user has none.
     #[error("Password not set, please contact an administrator.")]
     NoPassword,
@@ -114,6 +117,27 @@ impl Access {
     #[must_use]
     pub const fn passwords(&self) -> &Passwords {
         &self.passwords
+    }
+
+    /// Whether an e-mail address is the master's name, which no user may have.
+    #[must_use]
+    pub fn is_reserved(&self, email: &str) -> bool {
+        email.eq_ignore_ascii_case("master") || email.to_lowercase() == self.master_name.to_lowercase()
+    }
+
+    /// Insists that a password is the present one.
+    ///
+    /// # Errors
+    /// [`AccessError::WrongCurrentPassword`], or [`AccessError::Password`].
+    pub async fn check_current_password(&self, given: Secret, stored: Option<String>) -> Result<(), AccessError> {
+        let right = self.passwords.verify(given, stored).await?;
+        if right { Ok(()) } else { Err(AccessError::WrongCurrentPassword) }
+    }
+
+    /// The name that the holder of the master key has.
+    #[must_use]
+    pub fn master_name(&self) -> &str {
+        &self.master_name
     }
 
     /// To compute verifiers of keys.

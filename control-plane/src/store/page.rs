@@ -23,8 +23,10 @@ pub struct Page {
 pub enum Sort {
     /// The integer id.
     Number,
-    /// The name, the e-mail address, or what stands for it.
+    /// The name, or what stands for it.
     Name,
+    /// The e-mail address, of nouns that have one.
+    Email,
     /// When it was made.
     Created,
     /// When it last changed.
@@ -107,7 +109,7 @@ where
     rows.push(" ORDER BY ");
     match page.sort {
         Sort::Number => rows.push(parts.table).push(".number"),
-        Sort::Name => rows.push(parts.name),
+        Sort::Name | Sort::Email => rows.push(parts.name),
         Sort::Created => rows.push(parts.table).push(".created"),
         Sort::Updated => rows.push(parts.table).push(".updated"),
     };

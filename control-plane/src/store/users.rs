@@ -6,7 +6,7 @@ use shared::kernel::money::Amount;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::page::{self, List, Listed, Page};
+use super::page::{self, List, Listed, Page, Sort};
 use super::{CatalogTx, StoreError};
 use crate::domain::{Lookup, UserSpec};
 
@@ -159,7 +159,7 @@ pub async fn list(
     let parts = List {
         select: select!(""),
         from: "FROM users u JOIN roles r ON r.id = u.role_id LEFT JOIN organizations o ON o.id = u.organization_id",
-        name: "u.email",
+        name: if page.sort == Sort::Email { "u.email" } else { "u.name" },
         table: "u",
     };
     page::list(connection, parts, page, |conditions| {
