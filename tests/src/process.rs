@@ -50,6 +50,8 @@ impl Launch {
                 command.env(kept, value);
             }
         }
+        // No balancer has to learn of an end here.
+        command.env("GATEWRIGHT_MIN_DRAIN", "0s");
         Self { name: binary.to_owned(), command }
     }
 
