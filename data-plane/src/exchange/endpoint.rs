@@ -1,0 +1,63 @@
+//! What an endpoint is to the exchange: how to read its requests, and how to dress its answers.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use shared::catalog::{Compatibility, RouterKind};
+use shared::kernel::money::Amount;
+use shared::kernel::tokens::TokenUsage;
+
+use super::fault::Fault;
+use crate::translate::{Operation, UsageWish};
+
+/// One endpoint of the inference surface.
+pub(crate) struct Endpoint {
+    /// Its path, also its name in records and metrics.
+    pub(crate) path: &'static str,
+    /// What it does.
+    pub(crate) operation: Operation,
+    /// Kinds of router that can do it; the first is named in messages.
+    pub(crate) serves: &'static [RouterKind],
+    /// Reads a request.
+    pub(crate) parse: fn(&Bytes) -> Result<Call, Box<Fault>>,
+    /// How answers are dressed for a profile; absent where the upstream's bytes are passed on.
+    pub(crate) renderer: fn(Compatibility) -> Option<&'static dyn Renderer>,
+}
+
+/// What a request asks, as far as the gateway must know.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// The name asked for.
+    pub(crate) requested: String,
+    /// Where the value of `model` lies in the body.
+    pub(crate) place: Range<usize>,
+    /// For a streamed answer: where the wish for usage stands.
+    pub(crate) streamed: Option<UsageWish>,
+}
+
+/// What a renderer may tell of a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// An id of ours, the same in every chunk.
+    pub(crate) id: String,
+    /// The router's name.
+    pub(crate) router: String,
+    /// When the answer began, in Unix seconds.
+    pub(crate) created: i64,
+    /// Tokens used; complete at the end alone.
+    pub(crate) tokens: TokenUsage,
+    /// What they cost.
+    pub(crate) cost: Amount,
+}
+
+/// Dresses answers for a profile that does not pass the upstream's bytes on.
+pub(crate) trait Renderer: Sync {
+    /// A whole answer.
+    fn whole(&self, facts: &Facts, body: &Bytes) -> Bytes;
+
+    /// One event of a stream, appended to what leaves.
+    fn event(&self, facts: &Facts, data: &[u8], out: &mut BytesMut);
+
+    /// What ends a stream.
+    fn closing(&self, facts: &Facts, out: &mut BytesMut);
+}

@@ -1,0 +1,175 @@
+//! The life of a call: one path for every endpoint, streamed or not.
+//!
+//! 1. `authenticate`: who calls, from the headers alone, before any byte of the body.
+//! 2. `read`: the body, within its limit and the process's budget; the endpoint's parser makes a [`Call`] of it.
+//! 3. `resolve`: the requested name becomes a router that this caller may use.
+//! 4. `admit`: limits and budgets set aside what the call may need; from here on it is accounted for.
+//! 5. `attempt`: providers are tried until one answers; failures before the first event are real statuses.
+//! 6. `deliver`: the answer leaves, as bytes of the upstream or dressed for a profile.
+//! 7. `settle`: the tail, which travelled with the call, measures and tells, exactly once on every way out.
+//!
+//! Invariants: the table is loaded once; nothing is awaited but the client and the upstream; the body never chooses a
+//! destination or a credential. Only this room combines mechanisms. It knows nothing of paths, and `link` not at all.
+
+pub(crate) mod admit;
+pub(crate) mod attempt;
+pub(crate) mod authenticate;
+pub(crate) mod context;
+pub(crate) mod deliver;
+pub(crate) mod endpoint;
+pub(crate) mod events;
+pub(crate) mod fault;
+pub(crate) mod read;
+pub(crate) mod resolve;
+pub(crate) mod settle;
+mod stream;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::Body;
+use shared::kernel::clock::FleetClock;
+use tokio_util::sync::CancellationToken;
+
+use self::context::{Context, Ids};
+use self::deliver::ReplyBody;
+use self::endpoint::{Call, Endpoint};
+use self::fault::Fault;
+use self::read::Held;
+use self::settle::Tail;
+use crate::meter::refusals::Refusals;
+use crate::meter::sink::UsageSink;
+use crate::observe::metrics::Meters;
+use crate::table::Handle;
+use crate::upstream::local::Local;
+use crate::upstream::pool::Pool;
+use crate::vitals::Vitals;
+use crate::vitals::retry_budget::RetryBudget;
+
+/// Everything that calls share.
+pub(crate) struct Services {
+    /// The current table.
+    pub(crate) table: Handle,
+    /// Fleet time.
+    pub(crate) clock: FleetClock,
+    /// Live observations of providers.
+    pub(crate) vitals: Vitals,
+    /// What traffic pays for retries.
+    pub(crate) retries: RetryBudget,
+    /// Connections to upstreams.
+    pub(crate) pool: Pool,
+    /// The upstream without a network.
+    pub(crate) local: Local,
+    /// Where records go.
+    pub(crate) sink: Arc<dyn UsageSink>,
+    /// Where records of refusals go first.
+    pub(crate) refusals: Refusals,
+    /// Series of metrics.
+    pub(crate) meters: Meters,
+    /// What bodies may hold.
+    pub(crate) bodies: Arc<read::BodyBudget>,
+    /// What one body may hold.
+    pub(crate) body_limit: usize,
+    /// Wrong credentials by address.
+    pub(crate) failures: authenticate::Failures,
+    /// The process ends; so must open answers.
+    pub(crate) expiry: CancellationToken,
+}
+
+/// A request as the surface hands it over.
+pub(crate) struct Arrival<B> {
+    /// Its names.
+    pub(crate) ids: Ids,
+    /// When its head was read.
+    pub(crate) begun: Instant,
+    /// Who sent it.
+    pub(crate) peer: Option<IpAddr>,
+    /// Its headers.
+    pub(crate) headers: HeaderMap,
+    /// Its body, not read yet.
+    pub(crate) body: B,
+}
+
+/// Runs a call to the head of its answer; the rest lives in the answer's body.
+///
+/// # Errors
+/// The fault that the caller is told.
+pub(crate) async fn run<B>(services: Arc<Services>, endpoint: &'static Endpoint, arrival: Arrival<B>) -> Result<Response<ReplyBody>, Box<Fault>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let Arrival { ids, begun, peer, headers, body } = arrival;
+    let in_flight = services.meters.begin(endpoint.path);
+    let (table, started) = (services.table.load(), services.clock.now());
+    let principal = authenticate::authenticate(&table, &headers, peer, started, &services.failures)?;
+    let context = Context { ids, begun, started, endpoint, table };
+    let mut tail = Tail::new(Arc::clone(&services), context, principal, in_flight);
+    let read = read::read(&headers, body, services.body_limit, &services.bodies).await;
+    let begun = read.and_then(|(body, held)| {
+        let call = (endpoint.parse)(&body)?;
+        begin(&services, &mut tail, call, body, held)
+    });
+    let drains = begun.map_err(|fault| failed(&mut tail, fault))?;
+    let answering = answer(services, tail, headers);
+    if drains { Abandonable(Some(Box::pin(answering))).await } else { answering.await }
+}
+
+/// Resolves and admits; whether an answer that nobody waits for may have to be read all the same.
+fn begin(services: &Services, tail: &mut Tail, call: Call, body: Bytes, held: Held) -> Result<bool, Box<Fault>> {
+    let Some(open) = tail.open_mut() else { return Ok(false) };
+    let requested = call.requested.clone();
+    open.call = Some(call);
+    let router = resolve::resolve(&open.context.table, &open.principal, &requested, open.context.endpoint)?;
+    let drains = router.providers.iter().any(|provider| provider.noun.drain_on_disconnect);
+    open.router = Some(router);
+    (open.body, open.held) = (body, Some(held));
+    open.reservation = Some(admit::admit(services.sink.as_ref(), open)?);
+    Ok(drains)
+}
+
+async fn answer(services: Arc<Services>, mut tail: Tail, headers: HeaderMap) -> Result<Response<ReplyBody>, Box<Fault>> {
+    match attempt::attempt(&services, &mut tail, &headers).await {
+        Ok(reply) => Ok(deliver::deliver(tail, reply).await),
+        Err(fault) => Err(failed(&mut tail, fault)),
+    }
+}
+
+fn failed(tail: &mut Tail, mut fault: Box<Fault>) -> Box<Fault> {
+    tail.fail(&mut fault);
+    fault
+}
+
+/// A future that goes on by itself when nobody waits for it any more.
+struct Abandonable<F: Future + Send + 'static>(Option<Pin<Box<F>>>)
+where
+    F::Output: Send;
+
+impl<F: Future + Send + 'static> Future for Abandonable<F>
+where
+    F::Output: Send,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        let Some(future) = self.0.as_mut() else { return Poll::Pending };
+        let output = ready!(future.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future + Send + 'static> Drop for Abandonable<F>
+where
+    F::Output: Send,
+{
+    fn drop(&mut self) {
+        let (Some(future), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
+        runtime.spawn(async move { drop(future.await) });
+    }
+}

@@ -1,0 +1,313 @@
+//! The tail of a call: it owns everything that must be given back and told, and does so exactly once on every way out.
+//!
+//! The tail travels with the answer into the response's body, because that is the only thing that lives until the
+//! client has its last byte or has left. Whatever drops it, settles it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use shared::catalog::{Compatibility, FaultKind};
+use shared::kernel::money::{Amount, Prices};
+use shared::kernel::tokens::TokenUsage;
+use shared::usage::{Attempt, Outcome, Phase, UsageRecord};
+
+use super::Services;
+use super::admit::{Reservation, Settlement};
+use super::context::Context;
+use super::endpoint::Call;
+use super::fault::Fault;
+use super::read::Held;
+use crate::meter::reported::Reported;
+use crate::meter::sink::SinkFull;
+use crate::meter::text::Said;
+use crate::meter::tokenizer::{Counted, count};
+use crate::observe::metrics::{self, RequestInFlight};
+use crate::observe::access_log;
+use crate::table::{Principal, RouterEntry};
+use crate::vitals::ProviderVitals;
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Answered in full.
+    Completed,
+    /// Answered with an error.
+    Failed(FaultKind),
+    /// Refused before it began.
+    Refused(FaultKind),
+    /// Cut after its first event.
+    Interrupted(FaultKind),
+    /// The client left.
+    Cancelled,
+}
+
+/// Owns a call until its end.
+pub(crate) struct Tail {
+    open: Option<Box<Open>>,
+}
+
+/// Everything known of a call that has not ended.
+pub(crate) struct Open {
+    services: Arc<Services>,
+    /// From its first moment.
+    pub(crate) context: Context,
+    /// Who calls.
+    pub(crate) principal: Principal,
+    /// What it asks; absent until its body was read.
+    pub(crate) call: Option<Call>,
+    /// Its body.
+    pub(crate) body: Bytes,
+    /// The body's share of the budget.
+    pub(crate) held: Option<Held>,
+    /// The router; absent until resolved.
+    pub(crate) router: Option<Arc<RouterEntry>>,
+    /// What is set aside; present from admission on.
+    pub(crate) reservation: Option<Reservation>,
+    /// Every try.
+    pub(crate) attempts: Vec<Attempt>,
+    /// When the last try began, and whom it feeds.
+    pub(crate) trying: Option<(Instant, Arc<ProviderVitals>)>,
+    /// Until the first content.
+    pub(crate) first: Option<Duration>,
+    /// Usage as the upstream reported it.
+    pub(crate) reported: Option<Reported>,
+    /// Usage counted already.
+    pub(crate) counted: Option<Counted>,
+    /// What was answered, while it may have to be counted.
+    pub(crate) said: Said,
+    _in_flight: RequestInFlight,
+}
+
+impl Tail {
+    pub(crate) fn new(services: Arc<Services>, context: Context, principal: Principal, in_flight: RequestInFlight) -> Self {
+        let open = Open {
+            services,
+            context,
+            principal,
+            call: None,
+            body: Bytes::new(),
+            held: None,
+            router: None,
+            reservation: None,
+            attempts: Vec::with_capacity(1),
+            trying: None,
+            first: None,
+            reported: None,
+            counted: None,
+            said: Said::Nothing,
+            _in_flight: in_flight,
+        };
+        Self { open: Some(Box::new(open)) }
+    }
+
+    /// The call, while it has not ended.
+    pub(crate) fn open(&self) -> Option<&Open> {
+        self.open.as_deref()
+    }
+
+    /// The call, while it has not ended.
+    pub(crate) fn open_mut(&mut self) -> Option<&mut Open> {
+        self.open.as_deref_mut()
+    }
+
+    /// Ends the call. Only the first end counts.
+    pub(crate) fn end(&mut self, status: u16, ending: Ending) {
+        if let Some(open) = self.open.take() {
+            open.settle(status, ending);
+        }
+    }
+
+    /// Ends the call with a fault that the caller is told.
+    pub(crate) fn fail(&mut self, fault: &mut Fault) {
+        let Some(open) = self.open.take() else { return };
+        if fault.kind == FaultKind::ClientGone {
+            // Nobody is there to be answered, and nothing was done.
+            return;
+        }
+        fault.told = true;
+        let refused = open.reservation.is_none();
+        let ending = if refused { Ending::Refused(fault.kind) } else { Ending::Failed(fault.kind) };
+        open.settle(fault.status().as_u16(), ending);
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        // A caller that left before admission asked for nothing.
+        if let Some(open) = self.open.take().filter(|open| open.reservation.is_some()) {
+            open.settle(499, Ending::Cancelled);
+        }
+    }
+}
+
+impl Open {
+    /// How answers are rendered for this caller.
+    pub(crate) fn profile(&self) -> Compatibility {
+        self.principal.compatibility.unwrap_or(self.context.table.settings().compatibility)
+    }
+
+    /// The services of the process.
+    pub(crate) fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.services)
+    }
+
+    /// Whether tokens must be counted here, because the upstream worked and reported nothing.
+    fn must_count(&self, ending: Ending) -> bool {
+        let worked = match ending {
+            Ending::Completed => true,
+            Ending::Interrupted(_) | Ending::Cancelled => !matches!(self.said, Said::Nothing),
+            Ending::Failed(_) | Ending::Refused(_) => false,
+        };
+        worked && self.reported.is_none() && self.counted.is_none()
+    }
+
+    /// A job that counts what was asked and answered; to be run where blocking is allowed.
+    pub(crate) fn counting(&mut self) -> impl FnOnce() -> (Counted, Said) + Send + 'static {
+        let vocabulary = self.context.table.settings().usage_tokenizer;
+        let (operation, body) = (self.context.endpoint.operation, self.body.clone());
+        let said = std::mem::replace(&mut self.said, Said::Nothing);
+        move || (count(vocabulary, operation, &body, &said), said)
+    }
+
+    /// Tokens, and whether they are an estimate.
+    pub(crate) fn tokens(&self) -> (TokenUsage, bool) {
+        match (self.reported, self.counted) {
+            (Some(reported), _) => (reported.tokens, reported.bounded),
+            (None, Some(counted)) => {
+                let tokens = TokenUsage { prompt: Some(counted.prompt), completion: Some(counted.completion), ..TokenUsage::default() };
+                (tokens, true)
+            }
+            (None, None) => (TokenUsage::default(), false),
+        }
+    }
+
+    /// What the tokens cost.
+    pub(crate) fn cost(&self) -> Amount {
+        self.prices().cost(&self.tokens().0)
+    }
+
+    fn prices(&self) -> Prices {
+        self.router.as_ref().map(|router| router.noun.prices).unwrap_or_default()
+    }
+
+    fn settle(mut self: Box<Self>, status: u16, ending: Ending) {
+        self.close_attempt(ending);
+        let latency = self.context.elapsed();
+        if !self.must_count(ending) {
+            self.finish(status, ending, latency);
+            return;
+        }
+        let job = self.counting();
+        let counted = move || {
+            self.counted = Some(job().0);
+            self.finish(status, ending, latency);
+        };
+        // Outside of a runtime (its shutdown) the thread may as well do it itself.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(counted)),
+            Err(_) => counted(),
+        }
+    }
+
+    /// The last try ends with the call.
+    fn close_attempt(&mut self, ending: Ending) {
+        let Some((begun, vitals)) = self.trying.take() else { return };
+        let latency = begun.elapsed();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.latency = latency;
+            attempt.fault = match ending {
+                Ending::Completed => None,
+                Ending::Cancelled => Some(FaultKind::ClientGone),
+                Ending::Failed(fault) | Ending::Refused(fault) | Ending::Interrupted(fault) => Some(fault),
+            };
+        }
+        match ending {
+            Ending::Completed => {
+                let before = self.context.elapsed().saturating_sub(latency);
+                vitals.succeeded(self.first.map_or(latency, |first| first.saturating_sub(before)), latency);
+            }
+            Ending::Interrupted(_) | Ending::Failed(_) => vitals.failed(),
+            Ending::Cancelled | Ending::Refused(_) => {}
+        }
+    }
+
+    /// Notes that the call begins, so that it is accounted for even if this process dies.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub(crate) fn note_begin(&self) -> Result<(), SinkFull> {
+        self.services.sink.begin(&self.record(0, Ending::Interrupted(FaultKind::Internal), Duration::ZERO))
+    }
+
+    fn finish(mut self: Box<Self>, status: u16, ending: Ending, latency: Duration) {
+        let (tokens, _) = self.tokens();
+        let cost = self.cost();
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(&Settlement { tokens, cost });
+        }
+        let record = self.record(status, ending, latency);
+        self.services.meters.ended(self.context.endpoint.path, &record);
+        access_log::call(&record);
+        if record.outcome == Outcome::Refused {
+            self.services.refusals.add(self.context.endpoint.path, record);
+        } else if self.services.sink.submit(record).is_err() {
+            metrics::record_lost();
+            tracing::error!(call_id = %self.context.ids.call, "a usage record was lost: the backlog is full");
+        }
+    }
+
+    /// The record of the call as far as it is known.
+    fn record(&self, status: u16, ending: Ending, latency: Duration) -> UsageRecord {
+        let (outcome, fault) = match ending {
+            Ending::Completed => (Outcome::Completed, None),
+            Ending::Failed(fault) => (Outcome::Failed, Some(fault)),
+            Ending::Refused(fault) => (Outcome::Refused, Some(fault)),
+            Ending::Interrupted(fault) => (Outcome::Interrupted, Some(fault)),
+            Ending::Cancelled => (Outcome::Cancelled, Some(FaultKind::ClientGone)),
+        };
+        let (tokens, estimated) = self.tokens();
+        let (ids, call, router) = (&self.context.ids, self.call.as_ref(), self.router.as_ref());
+        UsageRecord {
+            id: ids.call,
+            started: self.context.started,
+            latency,
+            time_to_first_token: self.first,
+            request_id: ids.request.clone(),
+            trace_id: ids.trace.clone(),
+            endpoint: self.context.endpoint.path.to_owned(),
+            method: "POST".to_owned(),
+            streamed: call.is_some_and(|call| call.streamed.is_some()),
+            status,
+            outcome,
+            fault,
+            phase: Phase::Final,
+            parent: None,
+            key: Some(self.principal.key),
+            key_name: self.principal.key_name.to_string(),
+            user: self.principal.user,
+            user_email: self.principal.user_email.to_string(),
+            organization: self.principal.organization,
+            project: self.principal.project,
+            requested: call.map(|call| cut(&call.requested).to_owned()).unwrap_or_default(),
+            router: router.map(|router| router.id),
+            router_name: router.map(|router| router.noun.name.clone()).unwrap_or_default(),
+            attempts: self.attempts.clone(),
+            tokens,
+            estimated,
+            cost: self.cost(),
+            price_revision: self.prices().revision,
+            leases: Vec::new(),
+            energy_kwh: None,
+            carbon_kg_co2eq: None,
+            config_revision: self.context.table.revision().0,
+            count: 1,
+        }
+    }
+}
+
+/// A name that nobody configured may be as long as a body.
+fn cut(name: &str) -> &str {
+    let end = (0..=name.len().min(255)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    name.get(..end).unwrap_or_default()
+}

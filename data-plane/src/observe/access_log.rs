@@ -1,0 +1,68 @@
+//! One structured line for each request, told when its last byte has left.
+
+use shared::catalog::FaultKind;
+use shared::usage::UsageRecord;
+
+/// Tells of a call that was authenticated.
+pub(crate) fn call(record: &UsageRecord) {
+    let provider = record.attempts.last().map(|attempt| attempt.provider);
+    let provider = provider.as_ref().map(|provider| provider as &dyn std::fmt::Display);
+    tracing::info!(
+        target: "access",
+        call_id = %record.id,
+        request_id = record.request_id,
+        trace_id = record.trace_id,
+        method = record.method,
+        path = record.endpoint,
+        status = record.status,
+        outcome = record.outcome.as_str(),
+        fault = record.fault.map(FaultKind::as_str),
+        key = record.key_name,
+        user = record.user_email,
+        router = record.router_name,
+        provider = provider.map(tracing::field::display),
+        attempts = record.attempts.len(),
+        streamed = record.streamed,
+        prompt_tokens = record.tokens.prompt,
+        completion_tokens = record.tokens.completion,
+        estimated = record.estimated,
+        cost = %record.cost,
+        latency_us = micros(record.latency),
+        first_token_us = record.time_to_first_token.map(micros),
+        "call"
+    );
+}
+
+/// A request that was no call of a router: refused before anybody was known, or answered from the table.
+pub(crate) struct Plain<'a> {
+    /// Its id.
+    pub(crate) request_id: &'a str,
+    /// Its method.
+    pub(crate) method: &'a str,
+    /// The path of the endpoint; empty where nobody serves what was asked.
+    pub(crate) path: &'a str,
+    /// What was answered.
+    pub(crate) status: u16,
+    /// Why it was refused, if it was.
+    pub(crate) fault: Option<FaultKind>,
+    /// How long it took.
+    pub(crate) latency: std::time::Duration,
+}
+
+/// Tells of a request that was no call.
+pub(crate) fn plain(line: &Plain<'_>) {
+    tracing::info!(
+        target: "access",
+        request_id = line.request_id,
+        method = line.method,
+        path = line.path,
+        status = line.status,
+        fault = line.fault.map(FaultKind::as_str),
+        latency_us = micros(line.latency),
+        "request"
+    );
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

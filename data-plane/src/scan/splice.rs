@@ -1,0 +1,94 @@
+//! Replaces ranges of a body; everything between them stays the same bytes, uncopied where the body is large.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// Below this a copy is cheaper than one more piece on its way to the socket.
+const COPY_BELOW: usize = 16 * 1024;
+
+/// What to put in place of a range; an empty range inserts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edit {
+    /// Where.
+    pub(crate) range: Range<usize>,
+    /// What.
+    pub(crate) with: Bytes,
+}
+
+/// The edited body as pieces in order. Edits must be in order and apart from one another; others are left out.
+pub(crate) fn apply(body: &Bytes, edits: &[Edit]) -> Vec<Bytes> {
+    let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
+    let mut at = 0;
+    for edit in edits {
+        let Range { start, end } = edit.range;
+        if start < at || end < start || end > body.len() {
+            continue;
+        }
+        pieces.push(body.slice(at..start));
+        pieces.push(edit.with.clone());
+        at = end;
+    }
+    pieces.push(body.slice(at..));
+    pieces.retain(|piece| !piece.is_empty());
+    if pieces.len() > 1 && body.len() < COPY_BELOW {
+        return vec![joined(&pieces)];
+    }
+    pieces
+}
+
+/// All pieces in one.
+pub(crate) fn joined(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [only] => return only.clone(),
+        [only, rest] if rest.is_empty() => return only.clone(),
+        [none, only] if none.is_empty() => return only.clone(),
+        _ => {}
+    }
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in pieces {
+        whole.extend_from_slice(piece);
+    }
+    whole.freeze()
+}
+
+/// A text as a JSON string literal.
+pub(crate) fn quoted(text: &str) -> Bytes {
+    let plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+    if plain {
+        let mut literal = BytesMut::with_capacity(text.len() + 2);
+        literal.extend_from_slice(b"\"");
+        literal.extend_from_slice(text.as_bytes());
+        literal.extend_from_slice(b"\"");
+        return literal.freeze();
+    }
+    Bytes::from(serde_json::Value::from(text).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn only_the_ranges_change() {
+        let body = Bytes::from_static(b"{ \"model\" : \"a\", \"x\":1 }");
+        let edits = [
+            Edit { range: 12..15, with: quoted("b\"c") },
+            Edit { range: 23..23, with: Bytes::from_static(b",\"y\":2") },
+        ];
+        assert_eq!(joined(&apply(&body, &edits)), r#"{ "model" : "b\"c", "x":1 ,"y":2}"#);
+        assert_eq!(apply(&body, &[]), [body.clone()]);
+        let beyond = Edit { range: 20..99, with: Bytes::new() };
+        assert_eq!(apply(&body, &[beyond]), [body]);
+    }
+
+    #[test]
+    fn large_bodies_are_not_copied() {
+        let body = Bytes::from(vec![b'x'; 100_000]);
+        let pieces = apply(&body, &[Edit { range: 10..20, with: Bytes::from_static(b"-") }]);
+        assert_eq!(pieces.len(), 3);
+        assert_eq!(pieces[2].as_ptr(), body[20..].as_ptr());
+        assert_eq!(joined(&pieces).len(), 99_991);
+    }
+}

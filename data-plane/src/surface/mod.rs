@@ -1,0 +1,218 @@
+//! HTTP in and out: what the public port answers. No decisions here; calls go through the exchange.
+//!
+//! One file for each endpoint: a parser, and a renderer where a profile dresses answers. A new endpoint is a file here, a
+//! line in [`find`], and a row in the system tests' matrix; it inherits authentication, limits, retries, accounting and
+//! telemetry from the exchange.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`chat`], [`embeddings`] | endpoints that call a router |
+//! | [`models`], [`health`], [`openapi`] | answers from the table, or from nothing |
+//! | [`body`] | what the parsers share |
+//! | [`opengatellm`] | the dress of that profile |
+//! | [`headers`], [`error`] | ids, and faults as responses |
+
+pub(crate) mod body;
+mod chat;
+mod embeddings;
+mod error;
+mod headers;
+mod health;
+mod models;
+pub(crate) mod openapi;
+mod opengatellm;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use shared::catalog::FaultKind;
+use shared::runtime::listen::PeerAddr;
+use tower_service::Service;
+
+use crate::exchange::context::Ids;
+use crate::exchange::deliver::ReplyBody;
+use crate::exchange::endpoint::Endpoint;
+use crate::exchange::fault::Fault;
+use crate::exchange::{Arrival, Services, run};
+use crate::observe::access_log::{Plain, plain};
+
+/// What a path leads to.
+#[derive(Clone, Copy)]
+enum Route<'a> {
+    /// A call of a router.
+    Call(&'static Endpoint),
+    /// The list of routers.
+    Models,
+    /// One router.
+    Model(&'a str),
+    /// A sign of life.
+    Health,
+    /// What the port offers.
+    Document,
+}
+
+/// The route of a path, compared letter by letter.
+fn find(path: &str) -> Option<Route<'_>> {
+    Some(match path {
+        "/v1/chat/completions" => Route::Call(&chat::ENDPOINT),
+        "/v1/embeddings" => Route::Call(&embeddings::ENDPOINT),
+        "/v1/models" => Route::Models,
+        "/health" => Route::Health,
+        "/openapi.json" => Route::Document,
+        _ => Route::Model(path.strip_prefix("/v1/models/").filter(|name| !name.is_empty())?),
+    })
+}
+
+impl Route<'_> {
+    /// Its name in log lines.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Call(endpoint) => endpoint.path,
+            Self::Models => "/v1/models",
+            Self::Model(_) => "/v1/models/{model}",
+            Self::Health => "/health",
+            Self::Document => "/openapi.json",
+        }
+    }
+
+    /// The methods it takes; the refusal when it is another.
+    fn check(&self, method: &Method) -> Result<(), &'static str> {
+        match self {
+            Self::Call(_) if method == Method::POST => Ok(()),
+            Self::Call(_) => Err("POST"),
+            _ if method == Method::GET || method == Method::HEAD => Ok(()),
+            _ => Err("GET, HEAD"),
+        }
+    }
+}
+
+/// The public port's service. Clones share everything.
+#[derive(Clone)]
+pub struct PublicService {
+    services: Arc<Services>,
+    document: Bytes,
+}
+
+impl PublicService {
+    pub(crate) fn new(services: Arc<Services>) -> Self {
+        let document = openapi::document().to_json().unwrap_or_default();
+        Self { services, document: Bytes::from(document) }
+    }
+
+    /// Whether a path is one of the inference surface; standalone sends all others to the management side.
+    #[must_use]
+    pub fn serves(path: &str) -> bool {
+        !matches!(find(path), None | Some(Route::Document))
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let begun = Instant::now();
+        let (parts, body) = request.into_parts();
+        let ids = headers::ids(&parts.headers);
+        let (method, version) = (parts.method.clone(), parts.version);
+        let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+        let path = parts.uri.path().to_owned();
+        let route = find(&path);
+        let name = route.map_or("", |route| route.name());
+        let outcome = self.route(route, parts, body, Asked { ids: ids.clone(), begun, peer }).await;
+        let fault = outcome.as_ref().err().map(|fault| fault.kind);
+        let told = match &outcome {
+            Ok(_) => matches!(route, Some(Route::Call(_))),
+            Err(fault) => fault.told,
+        };
+        let mut response = outcome.unwrap_or_else(|fault| error::response(&fault, version));
+        headers::stamp(&mut response, &ids);
+        if !told {
+            let status = response.status().as_u16();
+            plain(&Plain { request_id: &ids.request, method: method.as_str(), path: name, status, fault, latency: begun.elapsed() });
+        }
+        response
+    }
+
+    async fn route<B>(
+        self,
+        route: Option<Route<'_>>,
+        parts: http::request::Parts,
+        body: B,
+        asked: Asked,
+    ) -> Result<Response<ReplyBody>, Box<Fault>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let Some(route) = route else { return Err(nobody_serves(&parts.method)) };
+        if let Err(allowed) = route.check(&parts.method) {
+            return Ok(wrong_method(allowed, parts.version));
+        }
+        match route {
+            Route::Call(endpoint) => {
+                let arrival = Arrival { ids: asked.ids, begun: asked.begun, peer: asked.peer, headers: parts.headers, body };
+                run(self.services, endpoint, arrival).await
+            }
+            Route::Models => models::list(&self.services, &parts.headers, asked.peer),
+            Route::Model(name) => models::retrieve(&self.services, &parts.headers, asked.peer, name),
+            Route::Health => Ok(health::answer()),
+            Route::Document => Ok(json(self.document)),
+        }
+    }
+}
+
+/// What is known of a request beside its head.
+struct Asked {
+    ids: Ids,
+    begun: Instant,
+    peer: Option<IpAddr>,
+}
+
+impl<B> Service<Request<B>> for PublicService
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Response = Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answering = self.clone().answer(request);
+        Box::pin(async move { Ok(answering.await) })
+    }
+}
+
+fn nobody_serves(method: &Method) -> Box<Fault> {
+    let message = format!("Nothing is served here for {method}.");
+    Fault::new(FaultKind::InvalidRequest, "not_found", message).with_status(StatusCode::NOT_FOUND).detailed("Not Found")
+}
+
+fn wrong_method(allowed: &'static str, version: http::Version) -> Response<ReplyBody> {
+    let message = format!("This address takes {allowed}.");
+    let fault = Fault::new(FaultKind::InvalidRequest, "method_not_allowed", message);
+    let fault = fault.with_status(StatusCode::METHOD_NOT_ALLOWED).detailed("Method Not Allowed");
+    let mut response = error::response(&fault, version);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// A JSON body under status 200.
+fn json(body: Bytes) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::plain(body));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,131 @@
+//! What each kind of provider is sent for the same requests, and how refusals are read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use serde_json::{Value, json};
+use shared::catalog::ProviderKind;
+
+use super::*;
+use super::complaint::Complaint;
+use crate::scan::splice::joined;
+
+/// A golden case: `<name>.in` is what the caller sends, `<name>.<kind>` what that kind is sent.
+macro_rules! golden {
+    ($name:literal) => {
+        (include_str!(concat!("golden/", $name, ".in")), [
+            (ProviderKind::OpenAi, include_str!(concat!("golden/", $name, ".openai"))),
+            (ProviderKind::Vllm, include_str!(concat!("golden/", $name, ".vllm"))),
+        ])
+    };
+}
+
+fn wish(body: &str) -> UsageWish {
+    let at = |text: &str| body.find(text).unwrap();
+    if body.contains("\"stream_options\": null") {
+        let begin = at("null");
+        UsageWish::Null(begin..begin + 4)
+    } else if body.contains("\"include_usage\": false") {
+        let begin = at("false}");
+        UsageWish::No(begin..begin + 5)
+    } else if body.contains("\"stream_options\": {}") {
+        UsageWish::Silent { inside: at("{}") + 1, empty: true }
+    } else if body.contains("\"stream_options\": {\"other\"") {
+        UsageWish::Silent { inside: at("{\"other\"") + 1, empty: false }
+    } else if body.contains("include_usage") {
+        UsageWish::Yes
+    } else {
+        UsageWish::Absent { after: at("\"stream\": true") + 14 }
+    }
+}
+
+#[test]
+fn each_kind_is_sent_what_it_understands() {
+    let cases = [
+        golden!("chat"),
+        golden!("chat-stream"),
+        golden!("chat-stream-null"),
+        golden!("chat-stream-no"),
+        golden!("chat-stream-other"),
+        golden!("chat-stream-yes"),
+        golden!("chat-odd"),
+    ];
+    for (body, expected) in cases {
+        let streamed = body.contains("\"stream\": true").then(|| wish(body));
+        let name = body.find("\"public/name\"").unwrap();
+        let bytes = Bytes::from_static(body.as_bytes());
+        for (kind, text) in expected {
+            let outbound = Outbound {
+                operation: Operation::Chat,
+                body: &bytes,
+                requested: name..name + 13,
+                upstream_model: "org/upstream \"q\"",
+                streamed: streamed.as_ref(),
+            };
+            assert_eq!(joined(&dialect(kind).body(&outbound)), text, "{kind}: {body}");
+        }
+    }
+}
+
+#[test]
+fn refusals_of_every_form_are_read() {
+    let cases = [
+        (r#"{"error":{"message":"m","type":"t","param":"p","code":"c"}}"#, ("m", Some("t"), Some("p"), Some("c"))),
+        (r#"{"error":{"message":"m","type":null,"param":null,"code":400}}"#, ("m", None, None, None)),
+        (r#"{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}"#, ("m", Some("BadRequestError"), None, None)),
+        (r#"{"error":"m","error_type":"validation"}"#, ("m", None, None, None)),
+        (r#"{"detail":"m"}"#, ("m", None, None, None)),
+        (r#"{"detail":[{"loc":["body","n",0],"msg":"m"},{"msg":"k"}]}"#, ("body.n.0: m; k", None, None, None)),
+        (r#"{"message":"m"}"#, ("m", None, None, None)),
+        (r#"{"something":"else"}"#, ("", None, None, None)),
+        ("<html>nginx</html>", ("", None, None, None)),
+        ("", ("", None, None, None)),
+    ];
+    for (body, (message, kind, param, code)) in cases {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let expected = Complaint { message: message.into(), kind: own(kind), param: own(param), code: own(code) };
+        assert_eq!(complaint::read(body.as_bytes(), None), expected, "{body}");
+    }
+}
+
+#[test]
+fn secrets_are_taken_out() {
+    let scrub = |text: &str| complaint::scrub(text, Some("plain-credential"));
+    assert_eq!(scrub("Incorrect key provided: sk-abc123456. Find it"), "Incorrect key provided: *** Find it");
+    assert_eq!(scrub("Authorization: Bearer abc, was refused"), "Authorization: Bearer ***, was refused");
+    assert_eq!(scrub("key (plain-credential) unknown"), "key (***) unknown");
+    assert_eq!(scrub("token 0123456789abcdef0123456789abcdef!"), "token ***!");
+    for harmless in ["This model's maximum context length is 4096 tokens.", "org/some-long-model-name-with-many-parts-v1.5-instruct", "é😀 x"] {
+        assert_eq!(scrub(harmless), harmless);
+    }
+    assert!(complaint::scrub(&"é".repeat(5000), None).len() <= 2000);
+}
+
+#[test]
+fn the_mock_answers_by_itself() {
+    let request = json!({"model": "m", "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": [{"type": "text", "text": "Good day"}]}]});
+    let reply = mock::answer("/v1/chat/completions", request.to_string().as_bytes());
+    let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(body["choices"][0]["message"]["content"], "This is the mock provider of Gatewright. You said: Good day");
+    assert_eq!(body["usage"], json!({"prompt_tokens": 4, "completion_tokens": 11, "total_tokens": 15}));
+    assert_eq!(reply, mock::answer("/v1/chat/completions", request.to_string().as_bytes()), "the same again");
+
+    let mut streamed = request;
+    streamed["stream"] = true.into();
+    streamed["stream_options"] = json!({"include_usage": true});
+    streamed["max_tokens"] = 3.into();
+    let reply = mock::answer("/v1/chat/completions", streamed.to_string().as_bytes());
+    assert_eq!(reply.content_type, "text/event-stream");
+    let text = String::from_utf8(joined(&reply.pieces).to_vec()).unwrap();
+    assert!(text.contains("\"length\"") && text.contains("\"completion_tokens\":3") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert_eq!(reply.pieces.len(), 1 + 3 + 1 + 1 + 1);
+
+    let reply = mock::answer("/v1/embeddings", br#"{"model":"m","input":["a b","c"]}"#);
+    let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();
+    assert_eq!(body["data"].as_array().unwrap().len(), 2);
+    assert_eq!(body["data"][0]["embedding"].as_array().unwrap().len(), 16);
+    assert_ne!(body["data"][0]["embedding"], body["data"][1]["embedding"]);
+    assert_eq!(body["usage"]["prompt_tokens"], 3);
+    for (path, bad) in [("/v1/embeddings", "{}"), ("/v1/chat/completions", "{\"messages\":[]}"), ("/v1/chat/completions", "["), ("/x", "{}")] {
+        assert_eq!(mock::answer(path, bad.as_bytes()).status, 400, "{path} {bad}");
+    }
+}

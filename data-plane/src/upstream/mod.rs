@@ -1,0 +1,26 @@
+//! The network side of a provider: connections, what goes out, what comes back.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`client`] | the small trait that anything which answers must have, and the answer's shape |
+//! | [`pool`] | connections to upstreams, kept and reused |
+//! | [`connection`] | one HTTP/1 connection, driven by whoever waits for its answer |
+//! | [`body`] | an answer's bytes: all that is ready leaves as one piece |
+//! | [`egress`] | which addresses may never be called |
+//! | [`send`] | what an upstream is told beside the body, and what of its answer may be told |
+//! | [`local`] | the upstream of kind `mock`: answers without a network |
+//!
+//! Invariants: redirects are never followed; no proxy variables are read; a caller's header reaches an upstream only if
+//! [`send`] names it; letting go of an answer cancels it at once.
+
+pub(crate) mod body;
+pub(crate) mod client;
+mod connection;
+pub(crate) mod egress;
+pub(crate) mod local;
+pub(crate) mod outgoing;
+pub(crate) mod pool;
+pub(crate) mod send;
+
+pub(crate) use body::AnswerBody;
+pub(crate) use client::{Client, SendError};

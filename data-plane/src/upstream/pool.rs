@@ -1,0 +1,237 @@
+//! Connections to upstreams: opened with every check, kept while useful, handed out again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use hyper::client::conn::http2;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tower_service::Service as _;
+
+use super::body::AnswerBody;
+use super::client::{Client, SendError, Sending};
+use super::connection::{Inline, Unanswered};
+use super::egress::{CheckedResolver, refused_host};
+use super::outgoing::OutgoingBody;
+
+/// A connection's bytes, with or without TLS.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// From looking up the name to the end of the TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than most answers are apart, shorter than middleboxes forget.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Kept for one origin.
+const IDLE_MOST: usize = 512;
+
+/// Where a connection leads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    secure: bool,
+    authority: Authority,
+}
+
+#[derive(Default)]
+struct Shelf {
+    idle: Vec<Inline>,
+    multiplexed: Option<http2::SendRequest<OutgoingBody>>,
+}
+
+/// All connections of the process to upstreams.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: HttpsConnector<HttpConnector<CheckedResolver>>,
+    shelves: Mutex<HashMap<Origin, Shelf>>,
+}
+
+/// What a connection turned out to be.
+enum Fresh {
+    One(Inline),
+    Many(http2::SendRequest<OutgoingBody>),
+}
+
+impl Pool {
+    /// An empty pool. Certificates of upstreams are checked against the system's roots.
+    pub(crate) fn new() -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(CheckedResolver::new());
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_keepalive(Some(Duration::from_secs(15)));
+        let builder = match HttpsConnectorBuilder::new().with_native_roots() {
+            Ok(builder) => builder,
+            Err(error) => {
+                tracing::warn!(%error, "no system certificates: upstreams with https cannot be called");
+                let none = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty());
+                HttpsConnectorBuilder::new().with_tls_config(none.with_no_client_auth())
+            }
+        };
+        let connector = builder.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
+        Self { inner: Arc::new(Inner { connector, shelves: Mutex::default() }) }
+    }
+
+    /// Lets go of connections that ended or were idle for too long; to be called now and then.
+    pub(crate) fn sweep(&self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut shelves = self.inner.shelves.lock();
+        shelves.retain(|_, shelf| {
+            shelf.idle.retain_mut(|inline| inline.idle_since().elapsed() < IDLE_TIMEOUT && inline.is_reusable(&mut cx));
+            shelf.multiplexed.take_if(|sender| sender.is_closed());
+            !shelf.idle.is_empty() || shelf.multiplexed.is_some()
+        });
+    }
+
+    /// Takes a connection back after its answer was read to the end.
+    pub(super) fn put(&self, origin: Origin, mut inline: Inline) {
+        inline.rest();
+        let mut shelves = self.inner.shelves.lock();
+        let shelf = shelves.entry(origin).or_default();
+        if shelf.idle.len() < IDLE_MOST {
+            shelf.idle.push(inline);
+        }
+    }
+
+    /// A connection that is still good: the one used last, because the others may then grow old and go.
+    fn take(&self, origin: &Origin) -> Option<Fresh> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        loop {
+            let mut inline = {
+                let mut shelves = self.inner.shelves.lock();
+                let shelf = shelves.get_mut(origin)?;
+                if let Some(sender) = shelf.multiplexed.as_ref().filter(|sender| sender.is_ready()) {
+                    return Some(Fresh::Many(sender.clone()));
+                }
+                shelf.idle.pop()?
+            };
+            let fresh = inline.idle_since() + IDLE_TIMEOUT > Instant::now();
+            if fresh && inline.is_reusable(&mut cx) {
+                return Some(Fresh::One(inline));
+            }
+        }
+    }
+
+    async fn open(&self, origin: &Origin) -> Result<Fresh, SendError> {
+        let uri = origin.uri()?;
+        if let Some(reason) = refused_host(&uri) {
+            return Err(SendError::Refused(reason));
+        }
+        let mut connector = self.inner.connector.clone();
+        let connecting = async {
+            std::future::poll_fn(|cx| connector.poll_ready(cx)).await?;
+            connector.call(uri).await
+        };
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(SendError::Connect)?,
+            Err(elapsed) => return Err(SendError::Connect(Box::new(elapsed))),
+        };
+        if !stream.connected().is_negotiated_h2() {
+            return Inline::open(stream).await.map(Fresh::One).map_err(|error| SendError::Connect(Box::new(error)));
+        }
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).adaptive_window(true);
+        builder.keep_alive_interval(Duration::from_secs(10)).keep_alive_timeout(Duration::from_secs(5));
+        let handshake = builder.handshake(stream).await;
+        let (sender, driver) = handshake.map_err(|error| SendError::Connect(Box::new(error)))?;
+        // Streams of many calls share it, so no single call can drive it. It ends when its last sender is dropped.
+        tokio::spawn(async move {
+            let _ = driver.await;
+        });
+        self.inner.shelves.lock().entry(origin.clone()).or_default().multiplexed = Some(sender.clone());
+        Ok(Fresh::Many(sender))
+    }
+
+    async fn exchange(self, request: Request<OutgoingBody>) -> Result<Response<AnswerBody>, SendError> {
+        let origin = Origin::of(request.uri())?;
+        let mut request = request;
+        // A kept connection may end at the very moment it is used; then nothing was sent and a new one takes over.
+        let mut connection = self.take(&origin);
+        loop {
+            let reused = connection.is_some();
+            let fresh = match connection.take() {
+                Some(kept) => kept,
+                None => self.open(&origin).await?,
+            };
+            let unanswered = match fresh {
+                Fresh::One(mut inline) => match inline.send(in_origin_form(request, &origin)).await {
+                    Ok(answer) => return Ok(answer.map(|body| AnswerBody::inline(body, inline, self.clone(), origin))),
+                    Err(unanswered) => unanswered,
+                },
+                Fresh::Many(mut sender) => match sender.try_send_request(request).await {
+                    Ok(answer) => return Ok(answer.map(AnswerBody::shared)),
+                    Err(mut error) => {
+                        let request = error.take_message();
+                        Unanswered { error: error.into_error(), request }
+                    }
+                },
+            };
+            match unanswered.request {
+                Some(unsent) if reused => request = in_absolute_form(unsent, &origin),
+                _ if unanswered.error.is_parse() => return Err(SendError::Garbage(unanswered.error)),
+                _ => return Err(SendError::Closed(unanswered.error)),
+            }
+        }
+    }
+}
+
+impl Client for Pool {
+    fn send(&self, request: Request<OutgoingBody>) -> Sending {
+        Box::pin(self.clone().exchange(request))
+    }
+}
+
+impl Origin {
+    fn of(uri: &Uri) -> Result<Self, SendError> {
+        let authority = uri.authority().cloned().ok_or(SendError::Refused("an upstream needs a host"))?;
+        match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => Ok(Self { secure: false, authority }),
+            Some(scheme) if *scheme == Scheme::HTTPS => Ok(Self { secure: true, authority }),
+            _ => Err(SendError::Refused("an upstream is called by http or https")),
+        }
+    }
+
+    fn uri(&self) -> Result<Uri, SendError> {
+        self.with(PathAndQuery::from_static("/"))
+    }
+
+    fn with(&self, path: PathAndQuery) -> Result<Uri, SendError> {
+        let scheme = if self.secure { Scheme::HTTPS } else { Scheme::HTTP };
+        let uri = Uri::builder().scheme(scheme).authority(self.authority.clone()).path_and_query(path).build();
+        uri.map_err(|error| SendError::Connect(Box::new(error)))
+    }
+}
+
+/// What HTTP/1 servers expect: the path in the request line, the host in its header.
+fn in_origin_form(mut request: Request<OutgoingBody>, origin: &Origin) -> Request<OutgoingBody> {
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    *request.version_mut() = Version::HTTP_11;
+    if let Ok(host) = HeaderValue::from_str(origin.authority.as_str()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request
+}
+
+/// What HTTP/2 needs, and another origin-form call can be made from.
+fn in_absolute_form(mut request: Request<OutgoingBody>, origin: &Origin) -> Request<OutgoingBody> {
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if let Ok(uri) = origin.with(path) {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().remove(header::HOST);
+    request
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

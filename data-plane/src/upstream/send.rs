@@ -1,0 +1,117 @@
+//! What an upstream is told beside the body. Everything else of a caller's request stays here.
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use url::Url;
+
+use super::outgoing::OutgoingBody;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request to be made.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    /// The provider's address.
+    pub(crate) base: &'a Url,
+    /// Path of the operation.
+    pub(crate) path: &'static str,
+    /// The provider's credential.
+    pub(crate) authorization: Option<&'a HeaderValue>,
+    /// The content type of the body.
+    pub(crate) content_type: HeaderValue,
+    /// Whether events are expected.
+    pub(crate) streamed: bool,
+    /// The caller's request id.
+    pub(crate) request_id: &'a str,
+    /// What the caller sent, for the trace alone.
+    pub(crate) caller: &'a HeaderMap,
+}
+
+/// Puts an operation's path behind a provider's address, which may have a path of its own.
+///
+/// # Errors
+/// When the two together are no address.
+pub(crate) fn target(base: &Url, path: &str) -> Result<Uri, http::Error> {
+    let prefix = base.path().trim_end_matches('/');
+    let host = base.host_str().unwrap_or("local");
+    let scheme = if base.scheme() == "https" { "https" } else { "http" };
+    let authority = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Uri::builder().scheme(scheme).authority(authority).path_and_query(format!("{prefix}{path}")).build()
+}
+
+/// Makes the request: an allow-list of headers, ours or the provider's, and the trace.
+///
+/// # Errors
+/// When the provider's address cannot be called.
+pub(crate) fn request(order: &Order<'_>, body: OutgoingBody) -> Result<Request<OutgoingBody>, http::Error> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = target(order.base, order.path)?;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, order.content_type.clone());
+    let accept = if order.streamed { "text/event-stream" } else { "application/json" };
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("gatewright/", env!("CARGO_PKG_VERSION"))));
+    if let Some(authorization) = order.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
+    if let Ok(id) = HeaderValue::from_str(order.request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for name in [TRACEPARENT, TRACESTATE] {
+        if let Some(value) = order.caller.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    Ok(request)
+}
+
+/// The credential inside an authorization header, so that it can be taken out of an upstream's words.
+pub(crate) fn credential(authorization: Option<&HeaderValue>) -> Option<&str> {
+    let value = authorization?.to_str().ok()?;
+    Some(value.strip_prefix("Bearer ").unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_provider_may_have_a_path_of_its_own() {
+        for (base, expected) in [
+            ("http://vllm:8000", "http://vllm:8000/v1/x"),
+            ("https://api.example.com/", "https://api.example.com/v1/x"),
+            ("https://api.example.com:443/Team/llm/", "https://api.example.com/Team/llm/v1/x"),
+            ("http://[::1]:80/", "http://[::1]/v1/x"),
+            ("mock://local", "http://local/v1/x"),
+        ] {
+            assert_eq!(target(&base.parse().unwrap(), "/v1/x").unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn only_named_headers_go_out() {
+        let mut caller = HeaderMap::new();
+        for (name, value) in [("cookie", "c"), ("authorization", "Bearer caller"), ("traceparent", "00-a-b-01"), ("x-forwarded-for", "1.2.3.4")] {
+            caller.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let base = "http://vllm:8000".parse().unwrap();
+        let order = Order {
+            base: &base,
+            path: "/v1/x",
+            authorization: Some(&HeaderValue::from_static("Bearer provider")),
+            content_type: HeaderValue::from_static("application/json"),
+            streamed: false,
+            request_id: "r-1",
+            caller: &caller,
+        };
+        let request = request(&order, OutgoingBody::default()).unwrap();
+        let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "authorization", "content-type", "traceparent", "user-agent", "x-request-id"]);
+        assert_eq!(credential(request.headers().get(AUTHORIZATION)), Some("provider"));
+    }
+}
