@@ -13,6 +13,7 @@ pub mod body;
 mod context;
 mod create;
 mod error;
+mod fleet;
 mod keys;
 mod me;
 mod openapi;
@@ -25,6 +26,7 @@ mod roles;
 mod routers;
 mod state;
 mod tokens;
+mod usage;
 mod users;
 
 use std::time::Duration;
@@ -64,6 +66,8 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
         .merge(audit::routes())
         .merge(me::routes())
         .merge(auth::routes())
+        .merge(usage::routes())
+        .merge(fleet::routes())
         .split_for_parts();
     let document = openapi::complete(document, &state.settings.openapi);
     let text = Bytes::from(document.to_json().unwrap_or_default());

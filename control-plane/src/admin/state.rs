@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::fleet::nodes::Nodes;
 use crate::store::Store;
 use crate::vault::KeyRing;
 
@@ -16,6 +17,8 @@ pub struct AppState {
     pub vault: Arc<KeyRing>,
     /// Tells who speaks.
     pub access: Access,
+    /// The data planes that are connected.
+    pub nodes: Nodes,
     /// What the operator configured.
     pub settings: Arc<AdminSettings>,
 }

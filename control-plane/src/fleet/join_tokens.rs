@@ -10,7 +10,7 @@ use shared::kernel::virtual_key::sha256_digest;
 use uuid::Uuid;
 
 use crate::store::join_tokens::JoinTokenRow;
-use crate::store::{Actor, AuditEntry, Store, StoreError};
+use crate::store::{Actor, AuditEntry, CatalogTx, Store, StoreError};
 
 const PREFIX: &str = "gw-join-";
 /// 256 random bits in hexadecimal.
@@ -37,7 +37,7 @@ pub struct NewJoinToken {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinTokenError {
     /// A field is not as it should be.
-    #[error("{field} is {value}; {expected}")]
+    #[error("`{field}` is `{}`: {expected}", value.escape_debug())]
     Invalid {
         /// Which field.
         field: &'static str,
@@ -99,19 +99,32 @@ impl JoinTokens {
     /// # Errors
     /// [`JoinTokenError`] when a field is wrong or the database does not answer.
     pub async fn create(&self, actor: Actor, new: &NewJoinToken) -> Result<(JoinTokenRow, Secret), JoinTokenError> {
+        let mut tx = self.store.begin(actor).await?;
+        let made = Self::create_within(&mut tx, new).await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// The same inside a transaction that the caller commits.
+    ///
+    /// # Errors
+    /// As [`JoinTokens::create`].
+    pub async fn create_within(
+        tx: &mut CatalogTx,
+        new: &NewJoinToken,
+    ) -> Result<(JoinTokenRow, Secret), JoinTokenError> {
         check_word("name", &new.name)?;
         check_word("group", &new.group)?;
         if new.lifetime.is_zero() || new.lifetime > LONGEST {
-            let value = format!("{} seconds", new.lifetime.as_secs());
-            return Err(JoinTokenError::Invalid { field: "expires_in_seconds", value, expected: "1 second to 10 years is expected" });
+            let value = new.lifetime.as_secs().to_string();
+            let expected = "1 to 315360000 seconds (10 years) are expected";
+            return Err(JoinTokenError::Invalid { field: "expires_in_seconds", value, expected });
         }
         let text = generate()?;
         let expires = Utc::now() + TimeDelta::from_std(new.lifetime).unwrap_or(TimeDelta::MAX);
-        let mut tx = self.store.begin(actor).await?;
         let digest = sha256_digest(text.expose());
         let row = tx.insert_join_token(JoinTokenId::generate(), &new.name, &new.group, &digest, expires).await?;
         tx.audit(entry("create", &row));
-        tx.commit().await?;
         Ok((row, text))
     }
 
@@ -151,7 +164,9 @@ impl JoinTokens {
     /// [`JoinRefusal`] when it lets nobody in.
     pub async fn verify(&self, token: &str) -> Result<String, JoinRefusal> {
         // Anything of another form is refused without asking the database.
-        let form = token.strip_prefix(PREFIX).is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let form = token
+            .strip_prefix(PREFIX)
+            .is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
         if !form {
             return Err(JoinRefusal::Unknown);
         }
@@ -178,11 +193,22 @@ fn check_word(field: &'static str, text: &str) -> Result<(), JoinTokenError> {
     if (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
         return Ok(());
     }
-    let value = format!("`{}`", text.chars().take(80).collect::<String>().escape_debug());
-    Err(JoinTokenError::Invalid { field, value, expected: "1 to 64 characters without control characters are expected" })
+    let value = text.chars().take(80).collect::<String>();
+    Err(JoinTokenError::Invalid {
+        field,
+        value,
+        expected: "1 to 64 characters without control characters are expected",
+    })
 }
 
 fn entry(operation: &'static str, row: &JoinTokenRow) -> AuditEntry {
     let facts = serde_json::json!({ "name": row.name, "group": row.node_group, "expires": row.expires, "revoked": row.revoked });
-    AuditEntry { operation, kind: "join_token", id: Some(row.id), subject: row.name.clone(), before: None, after: Some(facts) }
+    AuditEntry {
+        operation,
+        kind: "join_token",
+        id: Some(row.id),
+        subject: row.name.clone(),
+        before: None,
+        after: Some(facts),
+    }
 }

@@ -1,6 +1,7 @@
 //! Which data planes are connected to this control plane, what they hold, and what they refused.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +123,12 @@ pub enum Order {
 #[derive(Clone, Default)]
 pub struct Nodes {
     inner: Arc<Mutex<HashMap<NodeId, Entry>>>,
+}
+
+impl fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nodes").field("live", &self.live()).finish_non_exhaustive()
+    }
 }
 
 struct Entry {

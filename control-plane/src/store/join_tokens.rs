@@ -102,7 +102,8 @@ impl Store {
         .bind(digest.as_slice())
         .fetch_optional(&mut *connection)
         .await?;
-        let first = found.as_ref().filter(|row| row.used.is_none() && row.revoked.is_none() && row.expires > Utc::now());
+        let first =
+            found.as_ref().filter(|row| row.used.is_none() && row.revoked.is_none() && row.expires > Utc::now());
         if let Some(row) = first {
             sqlx::query("UPDATE join_tokens SET used = now() WHERE id = $1 AND used IS NULL")
                 .bind(row.id)

@@ -1,5 +1,7 @@
 //! Which configuration files have been reconciled, and with what content.
 
+use uuid::Uuid;
+
 use super::{CatalogTx, StoreError};
 
 impl CatalogTx {
@@ -34,5 +36,50 @@ impl CatalogTx {
         .execute(self.connection())
         .await?;
         Ok(())
+    }
+
+    /// Frees the names of routers that are about to be changed or removed, so that a name can move from one to another.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn free_router_names(&mut self, routers: &[Uuid]) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM router_names WHERE router_id = ANY($1)")
+            .bind(routers)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a router to a file, or to the operators.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn set_router_owner(&mut self, router: Uuid, file: Option<&str>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE routers SET owner_file = $2 WHERE id = $1")
+            .bind(router)
+            .bind(file)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets that a file was reconciled: what it owned is now another's, so it is to be read anew should it come back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn forget_owner_file(&mut self, path: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM owner_files WHERE path = $1").bind(path).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// The envelope of a credential.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn sealed_credential(&mut self, secret: Uuid) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT sealed FROM secrets WHERE id = $1")
+            .bind(secret)
+            .fetch_optional(self.connection())
+            .await?)
     }
 }

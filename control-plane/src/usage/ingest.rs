@@ -62,14 +62,20 @@ impl Ingest {
         let wall = Utc::now();
         let now = FleetTime::from_unix_micros(wall.timestamp_micros());
         let mut records = Vec::with_capacity(batch.records.len());
+        let (mut refused, mut first_refusal) = (0_u64, None);
         for wire in batch.records {
             match accept(wire, now) {
                 Ok(record) => records.push(record),
                 Err(refusal) => {
-                    tracing::warn!(%node, field = refusal.field(), "a usage record is refused: {refusal}");
                     metrics::counter!(RECORDS, "result" => "refused", "field" => refusal.field()).increment(1);
+                    refused += 1;
+                    first_refusal.get_or_insert(refusal);
                 }
             }
+        }
+        // One line for a batch: a node that counts wrongly does so with each record.
+        if let Some(first) = first_refusal {
+            tracing::warn!(%node, refused, seq = batch.seq, "usage records are refused, the first because: {first}");
         }
         let batch = Batch { node, boot, seq: batch.seq, records };
         let fresh = match self.store.take_usage(&batch, self.retention.map(|keep| wall - keep)).await {

@@ -11,9 +11,9 @@ pub use ingest::{Ingest, IngestError, sender};
 use shared::runtime::metrics::{Family, FamilyKind};
 
 /// Records by what became of them.
-const RECORDS: &str = "usage_records_received_total";
+const RECORDS: &str = "gatewright_usage_records_received_total";
 /// How long a batch takes.
-const BATCH: &str = "usage_batch_seconds";
+const BATCH: &str = "gatewright_usage_batch_seconds";
 
 /// What this room measures.
 pub const FAMILIES: &[Family] = &[

@@ -115,7 +115,8 @@ impl RingKey {
     /// Appends nonce, ciphertext and tag.
     pub(super) fn seal(&self, bound: &[u8], plain: &[u8], to: &mut Vec<u8>) -> Result<(), VaultError> {
         let mut body = Zeroizing::new(plain.to_vec());
-        let nonce = self.cipher.seal_in_place_append_tag(Aad::from(bound), &mut *body).map_err(|_| VaultError::Cipher)?;
+        let nonce =
+            self.cipher.seal_in_place_append_tag(Aad::from(bound), &mut *body).map_err(|_| VaultError::Cipher)?;
         to.extend_from_slice(nonce.as_ref());
         to.extend_from_slice(&body);
         Ok(())

@@ -11,11 +11,10 @@ use uuid::Uuid;
 use super::full_filter;
 use super::object::{Carbon, Consumption, Metrics, millis};
 use crate::admin::context::Admin;
-use crate::admin::error::ApiError;
+use crate::admin::error::{ApiError, Problem};
 use crate::admin::query::Query;
 use crate::admin::reply::{self, ListObject};
 use crate::admin::{AppState, Routes};
-use crate::domain;
 use crate::store::Listed;
 use crate::store::usage::{GroupBy, SummaryLine};
 
@@ -86,8 +85,12 @@ async fn summary(State(state): State<AppState>, _: Admin, query: Query) -> Resul
     let window = query.window()?;
     // Sums do not know of single calls.
     if let Some(name) = ["endpoint", "status", "outcome"].into_iter().find(|name| query.text(name).is_some()) {
-        let expected = "sums are not kept by it: leave it out, or list single calls at /v1/admin/usage";
-        return Err(domain::Error::invalid(name, query.text(name).unwrap_or_default(), expected).into());
+        return Err(ApiError::Invalid(vec![Problem {
+            kind: "value_error",
+            at: vec!["query".into(), name.into()],
+            message: "sums are not kept by it: leave it out, or list single calls at /v1/admin/usage".into(),
+            input: query.text(name).into(),
+        }]));
     }
     let words = "one of: user, key, router, provider, organization, day, hour, minute";
     let by = query.parsed::<GroupBy>("group_by", words)?.unwrap_or(GroupBy::User);

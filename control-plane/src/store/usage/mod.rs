@@ -7,7 +7,7 @@ mod summary;
 mod write;
 
 pub use partitions::Retention;
-pub use read::{UsageFilter, UsageLine, UsagePage};
+pub use read::{UsageFilter, UsageLine, UsagePage, key_of_number};
 pub use row::{AttemptRow, UsageRow};
-pub use summary::{GroupBy, SummaryLine};
+pub use summary::{GroupBy, SummaryLine, UnknownGroup};
 pub use write::{Batch, smallest_id_at};

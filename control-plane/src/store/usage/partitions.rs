@@ -41,7 +41,8 @@ impl Store {
     /// [`StoreError`] when the database does not answer; everything done so far stays done.
     pub async fn keep_usage_house(&self, now: DateTime<Utc>, retention: &Retention) -> Result<bool, StoreError> {
         let mut session = self.session().await?;
-        let mine: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut session).await?;
+        let mine: bool =
+            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut session).await?;
         if mine {
             for ahead in 0..=AHEAD {
                 if let Some((from, until)) = month_of(now, ahead) {

@@ -1,7 +1,7 @@
 //! Pages of usage records, newest first.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{UsageRow, smallest_id_at};
@@ -89,6 +89,14 @@ impl Store {
         let lines = page.build_query_as().fetch_all(&mut *connection).await?;
         Ok(UsagePage { total, lines })
     }
+}
+
+/// The id of a key by its integer, while it exists.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn key_of_number(connection: &mut PgConnection, number: i64) -> Result<Option<Uuid>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT id FROM keys WHERE number = $1").bind(number).fetch_optional(connection).await?)
 }
 
 fn restrict(query: &mut QueryBuilder<Postgres>, filter: &UsageFilter) {

@@ -1,7 +1,9 @@
 //! Sums of usage by one dimension, read from the rollups.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::UsageFilter;
@@ -26,6 +28,29 @@ pub enum GroupBy {
     Hour,
     /// Each minute.
     Minute,
+}
+
+/// A word that is none of the dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("one of: user, key, router, provider, organization, day, hour, minute")]
+pub struct UnknownGroup;
+
+impl FromStr for GroupBy {
+    type Err = UnknownGroup;
+
+    fn from_str(text: &str) -> Result<Self, UnknownGroup> {
+        Ok(match text {
+            "user" => Self::User,
+            "key" => Self::Key,
+            "router" => Self::Router,
+            "provider" => Self::Provider,
+            "organization" => Self::Organization,
+            "day" => Self::Day,
+            "hour" => Self::Hour,
+            "minute" => Self::Minute,
+            _ => return Err(UnknownGroup),
+        })
+    }
 }
 
 /// The catalog side of a dimension that has ids.
@@ -128,44 +153,58 @@ impl Store {
         offset: i64,
         limit: i64,
     ) -> Result<(i64, Vec<SummaryLine>), StoreError> {
-        let subject = by.subject();
-        let mut query = QueryBuilder::new("WITH sums AS (SELECT ");
-        query.push(subject.as_ref().map_or("NULL::uuid", |subject| subject.column)).push(" AS subject_id, ");
-        query.push(if subject.is_none() { "bucket" } else { "NULL::timestamptz" }).push(" AS bucket, ");
-        query.push(SUMS).push(" FROM usage_rollups WHERE grain = ").push_bind(by.grain(filter));
-        for (column, id) in [
-            (" AND user_id = ", filter.user),
-            (" AND key_id = ", filter.key),
-            (" AND router_id = ", filter.router),
-            (" AND organization_id = ", filter.organization),
-        ] {
-            if let Some(id) = id {
-                query.push(column).push_bind(id);
-            }
-        }
-        if let Some(from) = filter.from {
-            query.push(" AND bucket >= date_trunc(grain, ").push_bind(from).push(", 'UTC')");
-        }
-        if let Some(until) = filter.until {
-            query.push(" AND bucket < ").push_bind(until);
-        }
-        query.push(" GROUP BY 1, 2) SELECT count(*) OVER () AS total, sums.*, ");
-        match &subject {
-            Some(subject) => {
-                query.push("subject.number, coalesce(").push(subject.name).push(", known.name) AS name FROM sums ");
-                query.push(subject.join).push(" LEFT JOIN usage_names AS known ON known.id = sums.subject_id ");
-                query.push("ORDER BY sums.cost DESC, sums.requests DESC, sums.subject_id");
-            }
-            None => {
-                query.push("NULL::bigint AS number, NULL::text AS name FROM sums ORDER BY sums.bucket DESC");
-            }
-        }
-        query.push(" OFFSET ").push_bind(offset).push(" LIMIT ").push_bind(limit);
         let mut connection = self.acquire().await?;
-        let lines: Vec<Counted> = query.build_query_as().fetch_all(&mut *connection).await?;
-        let total = lines.first().map_or(0, |line| line.total);
+        let lines: Vec<Counted> =
+            statement(by, filter, offset, limit).build_query_as().fetch_all(&mut *connection).await?;
+        let total = match lines.first() {
+            Some(line) => line.total,
+            None if offset == 0 => 0,
+            // Past the end no row carries the total.
+            None => {
+                let first: Option<Counted> =
+                    statement(by, filter, 0, 1).build_query_as().fetch_optional(&mut *connection).await?;
+                first.map_or(0, |line| line.total)
+            }
+        };
         Ok((total, lines.into_iter().map(|line| line.line).collect()))
     }
+}
+
+fn statement(by: GroupBy, filter: &UsageFilter, offset: i64, limit: i64) -> QueryBuilder<Postgres> {
+    let subject = by.subject();
+    let mut query = QueryBuilder::new("WITH sums AS (SELECT ");
+    query.push(subject.as_ref().map_or("NULL::uuid", |subject| subject.column)).push(" AS subject_id, ");
+    query.push(if subject.is_none() { "bucket" } else { "NULL::timestamptz" }).push(" AS bucket, ");
+    query.push(SUMS).push(" FROM usage_rollups WHERE grain = ").push_bind(by.grain(filter));
+    for (column, id) in [
+        (" AND user_id = ", filter.user),
+        (" AND key_id = ", filter.key),
+        (" AND router_id = ", filter.router),
+        (" AND organization_id = ", filter.organization),
+    ] {
+        if let Some(id) = id {
+            query.push(column).push_bind(id);
+        }
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND bucket >= date_trunc(grain, ").push_bind(from).push(", 'UTC')");
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND bucket < ").push_bind(until);
+    }
+    query.push(" GROUP BY 1, 2) SELECT count(*) OVER () AS total, sums.*, ");
+    match &subject {
+        Some(subject) => {
+            query.push("subject.number, coalesce(").push(subject.name).push(", known.name) AS name FROM sums ");
+            query.push(subject.join).push(" LEFT JOIN usage_names AS known ON known.id = sums.subject_id ");
+            query.push("ORDER BY sums.cost DESC, sums.requests DESC, sums.subject_id");
+        }
+        None => {
+            query.push("NULL::bigint AS number, NULL::text AS name FROM sums ORDER BY sums.bucket DESC");
+        }
+    }
+    query.push(" OFFSET ").push_bind(offset).push(" LIMIT ").push_bind(limit);
+    query
 }
 
 #[derive(FromRow)]

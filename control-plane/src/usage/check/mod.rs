@@ -48,7 +48,8 @@ impl Refusal {
     #[must_use]
     pub const fn field(&self) -> &'static str {
         match self {
-            Self::Unreadable(BadRecord::Id { field, .. } | BadRecord::Value { field, .. }) | Self::Absurd { field, .. } => field,
+            Self::Unreadable(BadRecord::Id { field, .. } | BadRecord::Value { field, .. })
+            | Self::Absurd { field, .. } => field,
         }
     }
 }

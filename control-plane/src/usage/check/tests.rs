@@ -51,7 +51,10 @@ fn absurd_records_are_refused_by_field() {
     assert_eq!(refused(|record| record.outcome = 0), "outcome");
     assert_eq!(refused(|record| record.count = u64::MAX), "count");
     assert_eq!(refused(|record| record.config_revision = u64::MAX), "config_revision");
-    assert_eq!(refused(|record| record.leases = vec![proto::LeaseDraw { lease_id: vec![0; 16], amount: 1 }; 257]), "attempts");
+    assert_eq!(
+        refused(|record| record.leases = vec![proto::LeaseDraw { lease_id: vec![0; 16], amount: 1 }; 257]),
+        "attempts"
+    );
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! Why a control plane does not start.
+
+use std::io;
+
+use shared::runtime::listen::ListenError;
+use shared::runtime::metrics::MetricsError;
+
+use crate::reconcile::ReconcileError;
+use crate::store::StoreError;
+use crate::vault::VaultError;
+
+/// Why the control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key ring.
+    #[error("ring.key: {0}")]
+    Vault(#[from] VaultError),
+    /// The configuration file does not fit what is in the catalog.
+    #[error(transparent)]
+    Reconcile(ReconcileError),
+    /// An address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The metrics recorder.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The operating system.
+    #[error("{what}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Its reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether changing the configuration, and nothing else, helps: exit code 2.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(
+                error,
+                StoreError::BadUrl { .. }
+                    | StoreError::Refused(_)
+                    | StoreError::NoRight { .. }
+                    | StoreError::Newer { .. }
+            ),
+            Self::Vault(_) | Self::Reconcile(_) => true,
+            Self::Listen(_) | Self::Metrics(_) | Self::Io { .. } => false,
+        }
+    }
+
+    /// An error of the operating system.
+    pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}
+
+impl From<ReconcileError> for StartError {
+    fn from(error: ReconcileError) -> Self {
+        match error {
+            ReconcileError::Store(error) => Self::Store(error),
+            other => Self::Reconcile(other),
+        }
+    }
+}

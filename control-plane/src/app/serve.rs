@@ -1,0 +1,109 @@
+//! The control plane as a process of its own: its three ports, and its end.
+
+use std::io;
+use std::time::Duration;
+
+use shared::runtime::listen::{self, HttpLimits};
+use shared::runtime::metrics::Metrics;
+use shared::runtime::operations;
+use shared::runtime::readiness::Readiness;
+use shared::runtime::shutdown::Shutdown;
+use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::app::{ControlPlane, StartError};
+use crate::config::ServeConfig;
+use crate::grpc::peer::PeerLayer;
+
+/// How often a data plane is asked whether it lives.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long it has to answer.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams of one node: one for the catalog, one for usage, and room for calls.
+const STREAMS: u32 = 64;
+/// What may be on its way in one stream: a chunk of a snapshot without a pause.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// What may be on its way in one connection.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// Serves until a signal; `announce` gets the one line that says where, once everything is up.
+///
+/// # Errors
+/// [`StartError`] when it could not start.
+pub async fn run(serve: ServeConfig, announce: impl FnOnce(&str) -> io::Result<()>) -> Result<(), StartError> {
+    let readiness = Readiness::new();
+    let started = readiness.condition("started");
+    let shutdown = Shutdown::new(readiness.clone(), serve.timing);
+    shutdown.on_signals().map_err(StartError::io("signals cannot be handled"))?;
+    let settings = serve.config.settings();
+    let metrics = Metrics::install()?;
+    metrics.keep_up(&shutdown);
+
+    // All addresses first: a taken one is told before anything is waited for.
+    let public = listen::bind(serve.listen, "--listen")?;
+    let grpc = listen::bind(serve.grpc_listen, "--grpc-listen")?;
+    let operations = listen::bind(serve.operations_listen, "--operations-listen")?;
+    let line = ready_line(&public, &grpc, &operations).map_err(StartError::io("the addresses cannot be read"))?;
+
+    let shown = metrics.clone();
+    let probes = operations::routes(readiness.clone(), settings.metrics.unwrap_or(true).then_some(shown));
+    tokio::spawn(listen::serve(operations, probes, HttpLimits::operations(), shutdown.clone()));
+
+    let plane = tokio::select! {
+        plane = ControlPlane::start(&serve.config, &readiness, &shutdown) => plane?,
+        () = shutdown.draining() => return Ok(()),
+    };
+    tokio::spawn(listen::serve(public, plane.management(), HttpLimits::default(), shutdown.clone()));
+    serve_grpc(grpc, &plane, &shutdown);
+    started.set(true);
+    announce(&line).map_err(StartError::io("the ready line cannot be printed"))?;
+    tracing::info!("{line}");
+    shutdown.finished().await;
+    plane.close().await;
+    Ok(())
+}
+
+/// Data planes' streams never end by themselves: they get until the connections of the public port are done.
+fn serve_grpc(listener: TcpListener, plane: &ControlPlane, shutdown: &Shutdown) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let (closing, expired) = (shutdown.clone(), shutdown.clone());
+    let server = server().layer(plane.peers()).add_routes(plane.routes());
+    let serving = server.serve_with_incoming_shutdown(incoming, async move { closing.closing().await });
+    shutdown.spawn("grpc", async move {
+        tokio::select! {
+            done = serving => {
+                if let Err(error) = done {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the port for data planes failed");
+                }
+            }
+            () = expired.expired() => {}
+        }
+    });
+}
+
+/// Serves one connection inside this process until its other end is dropped.
+pub(super) async fn local(routes: Routes, stream: DuplexStream) {
+    let incoming = tokio_stream::once(Ok::<_, io::Error>(stream));
+    let served = server().layer(PeerLayer::local()).add_routes(routes).serve_with_incoming(incoming).await;
+    if let Err(error) = served {
+        tracing::error!(error = &error as &dyn std::error::Error, "the connection between the planes failed");
+    }
+}
+
+/// With the limits that tonic leaves open.
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(Some(STREAMS))
+        .initial_stream_window_size(Some(STREAM_WINDOW))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW))
+}
+
+fn ready_line(public: &TcpListener, grpc: &TcpListener, operations: &TcpListener) -> io::Result<String> {
+    let (public, grpc, operations) = (public.local_addr()?, grpc.local_addr()?, operations.local_addr()?);
+    Ok(format!("ready: public=http://{public} grpc=http://{grpc} operations=http://{operations}"))
+}
