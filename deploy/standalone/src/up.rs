@@ -194,3 +194,30 @@ struct Start<'a> {
     shutdown: Shutdown,
     addresses: Addresses,
 }
+
+impl Start<'_> {
+    async fn run(self, public: TcpListener) -> Result<(), UpError> {
+        let settings = self.file.as_ref().map(|file| file.plan.settings.clone()).unwrap_or_default();
+        let master = settings.master_key.clone().unwrap_or_else(|| self.roots.master.clone());
+        let has_file = self.file.is_some();
+        let config = Config {
+            database: self.database,
+            roots: Roots::load(&self.folders.secrets, &settings)?,
+            file: self.file,
+            usage_retention: None,
+        };
+        let control = tokio::select! {
+            control = ControlPlane::start(&config, &self.readiness, &self.shutdown) => control?,
+            () = self.shutdown.draining() => return Ok(()),
+        };
+        let (dialer, mut line) = Dialer::local();
+        let serving = control.clone();
+        tokio::spawn(async move {
+            while let Some(connection) = line.recv().await {
+                serving.serve_local(connection);
+            }
+        });
+        let node = self.roots.node;
+        todo!()
+    }
+}
