@@ -133,6 +133,12 @@ impl Shutdown {
         self.inner.draining.is_cancelled()
     }
 
+    /// Whether phase 4 has begun.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.is_cancelled()
+    }
+
     /// Phase 1 has begun.
     pub async fn draining(&self) {
         self.inner.draining.cancelled().await;
