@@ -2,6 +2,7 @@
 //!
 //! Nothing in this room imports another room. Fields are private and validated on construction.
 
+pub mod cidr;
 pub mod clock;
 pub mod ids;
 pub mod money;

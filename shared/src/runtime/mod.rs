@@ -7,17 +7,23 @@
 //! |---|---|
 //! | [`yaml`] | text → a tree with positions, variables resolved; the only speaker to the YAML crate |
 //! | [`listen`] | the accept loop, with the time and size limits that a public port needs |
+//! | [`edge`] | path prefix, trusted proxies and origins of a public port |
+//! | [`tls`] | certificates, taken anew when their files change |
+//! | [`public`] | the flags and settings of a public port |
 //! | [`shutdown`] | the end of a process, phase by phase |
 //! | [`readiness`] | named conditions that decide `/readyz` |
 //! | [`operations`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`logs`], [`metrics`] | what is told outside, over bounded queues |
 //! | [`secrets_dir`] | root secrets as files of mode 0600 |
 
+pub mod edge;
 pub mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
+pub mod public;
 pub mod readiness;
 pub mod secrets_dir;
 pub mod shutdown;
+pub mod tls;
 pub mod yaml;

@@ -11,6 +11,7 @@ use http_body_util::Full;
 use uuid::Uuid;
 
 use super::tap::InFlight;
+use crate::runtime::edge::Turned;
 
 /// A body on its way; the request is in flight until it is dropped.
 pub(super) struct Served<B> {
@@ -83,6 +84,26 @@ pub(super) fn panicked<B>(in_flight: InFlight) -> Response<Served<B>> {
     json(StatusCode::INTERNAL_SERVER_ERROR, body, in_flight)
 }
 
+/// What the edge answers in the service's place.
+pub(super) fn turned<B>(turned: Turned, in_flight: InFlight) -> Response<Served<B>> {
+    let mut response = match turned.refusal {
+        Some((message, code)) => json(turned.status, envelope(message, "invalid_request_error", code), in_flight),
+        None => {
+            let mut response = Response::new(Served::ours(Bytes::new(), in_flight));
+            *response.status_mut() = turned.status;
+            response
+        }
+    };
+    response.headers_mut().extend(turned.headers);
+    response
+}
+
+/// The whole answer to plain HTTP on a port that speaks TLS.
+pub(super) fn plain_on_tls() -> Bytes {
+    let body = envelope("This port speaks HTTPS only.", "invalid_request_error", "https_required");
+    raw("400 Bad Request", &body)
+}
+
 fn json<B>(status: StatusCode, body: Bytes, in_flight: InFlight) -> Response<Served<B>> {
     let mut response = Response::new(Served::ours(body, in_flight));
     *response.status_mut() = status;
@@ -122,11 +143,15 @@ pub(super) fn instead_of(bytes: &[u8]) -> Option<Bytes> {
         _ => return None,
     };
     let body = envelope(message, "invalid_request_error", code);
-    let id = Uuid::now_v7();
-    let length = body.len();
+    Some(raw(line, &body))
+}
+
+/// An answer that does not pass through hyper; the connection ends with it.
+fn raw(line: &str, body: &Bytes) -> Bytes {
+    let (id, length) = (Uuid::now_v7(), body.len());
     let head = format!(
         "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\ncache-control: no-store\r\n\
          x-request-id: {id}\r\nconnection: close\r\n\r\n"
     );
-    Some([Bytes::from(head), body].concat().into())
+    [head.as_bytes(), body].concat().into()
 }

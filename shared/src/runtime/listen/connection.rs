@@ -17,57 +17,83 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 use tower::Service;
 
 use super::answer::{self, Served};
 use super::framing::{self, FramingFault};
 use super::tap::{Tap, Vitals};
-use super::{HttpLimits, PeerAddr};
+use super::{HttpLimits, PeerAddr, Port};
 use crate::runtime::shutdown::Shutdown;
+use crate::runtime::tls::{HANDSHAKE_FAILURES, Tls};
 
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection; returns when it has ended.
-pub(super) async fn run<S, B>(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    service: S,
-    limits: Arc<HttpLimits>,
-    shutdown: Shutdown,
-) where
+pub(super) async fn run<S, B>(stream: TcpStream, peer: SocketAddr, service: S, port: Arc<Port>, shutdown: Shutdown)
+where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let _counted = shutdown.connection();
-    let opening = tokio::select! {
-        opening = timeout(limits.header_read, first_bytes(&mut stream)) => opening,
-        () = shutdown.closing() => return,
+    let handler = Handler { service, peer, port, vitals: Vitals::new(), shutdown };
+    let Some(tls) = handler.port.tls.clone() else { return handler.converse(stream, None).await };
+    // Silence is waited for before anything is set up for it.
+    let deadline = Instant::now() + handler.port.limits.header_read;
+    let first = tokio::select! {
+        first = timeout_at(deadline, first_byte(&stream)) => first,
+        () = handler.shutdown.closing() => return,
     };
-    // Silence, or a peer that left: there is nobody to answer.
-    let Ok(Some((first, http1))) = opening else { return };
-    let vitals = Vitals::new();
-    let io = TokioIo::new(Tap::new(stream, first, http1, Arc::clone(&vitals)));
-    let handler = Handler { service, peer, vitals: Arc::clone(&vitals), shutdown: shutdown.clone() };
-    let service = service_fn(move |request| handler.clone().answer(request));
-    // Boxed, so that a socket that has not said anything yet costs a few hundred bytes and not a whole connection.
-    if http1 {
-        Box::pin(async {
-            let connection = http1_builder(&limits).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
-        })
-        .await;
-    } else {
-        Box::pin(async {
-            let connection = http2_builder(&limits).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &vitals, &limits, &shutdown).await;
-        })
-        .await;
+    let Ok(Some(first)) = first else { return };
+    if first.is_ascii_uppercase() {
+        refuse_plain(stream).await;
+        return;
+    }
+    Box::pin(async {
+        if let Some((stream, http2)) = handshake(&tls, stream, deadline).await {
+            handler.converse(stream, http2).await;
+        }
+    })
+    .await;
+}
+
+/// The first byte of a connection, left in place.
+async fn first_byte(stream: &TcpStream) -> Option<u8> {
+    let mut room = [0_u8];
+    let read = stream.peek(&mut room).await.ok()?;
+    room.first().filter(|_| read == 1).copied()
+}
+
+/// Tells a client that speaks HTTP to a port with TLS what is wrong; anything else would look like an outage to it.
+async fn refuse_plain(mut stream: TcpStream) {
+    metrics::counter!(HANDSHAKE_FAILURES, "reason" => "plain_http").increment(1);
+    let _ = stream.write_all(&answer::plain_on_tls()).await;
+    let _ = stream.shutdown().await;
+    // What was sent must be read, or the kernel's reset overtakes the answer.
+    let mut room = [0_u8; 1024];
+    let drain = async { while matches!(stream.read(&mut room).await, Ok(read) if read > 0) {} };
+    let _ = timeout(Duration::from_secs(1), drain).await;
+}
+
+async fn handshake(tls: &Tls, stream: TcpStream, deadline: Instant) -> Option<(TlsStream<TcpStream>, Option<bool>)> {
+    let failed = |reason: &'static str| metrics::counter!(HANDSHAKE_FAILURES, "reason" => reason).increment(1);
+    match timeout_at(deadline, tls.accept(stream)).await {
+        Ok(Ok(agreed)) => Some(agreed),
+        Ok(Err(error)) => {
+            failed("refused");
+            tracing::debug!(%error, "no TLS was agreed on");
+            None
+        }
+        Err(_) => {
+            failed("timeout");
+            None
+        }
     }
 }
 
@@ -84,6 +110,7 @@ fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(limits.reset_streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.ping_timeout);
@@ -125,23 +152,29 @@ async fn drive<C, E>(
     // Acting one tick early keeps the promise that the limit is never exceeded.
     let head_limit = millis(limits.header_read.saturating_sub(tick));
     let idle_limit = millis(limits.keep_alive);
-    let mut finishing = false;
+    let mut finishing: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
             () = &mut cut => return,
-            () = &mut closing, if !finishing => {
-                finishing = true;
+            () = &mut closing, if finishing.is_none() => {
+                finishing = Some(Instant::now());
                 finish(connection.as_mut());
             }
             () = sleep(tick) => {
                 if vitals.head_age().is_some_and(|age| age >= head_limit) {
                     return;
                 }
-                if !finishing && vitals.idle_age().is_some_and(|age| age >= idle_limit) {
-                    finishing = true;
-                    finish(connection.as_mut());
+                let idle = |limit| vitals.idle_age().is_some_and(|age| age >= limit);
+                match finishing {
+                    None if idle(idle_limit) => {
+                        finishing = Some(Instant::now());
+                        finish(connection.as_mut());
+                    }
+                    // HTTP/2 asks its peer before it closes; one that does not answer is not waited for.
+                    Some(since) if since.elapsed() >= limits.header_read && idle(head_limit) => return,
+                    _ => {}
                 }
             }
         }
@@ -157,6 +190,7 @@ fn millis(duration: Duration) -> u64 {
 struct Handler<S> {
     service: S,
     peer: SocketAddr,
+    port: Arc<Port>,
     vitals: Arc<Vitals>,
     shutdown: Shutdown,
 }
@@ -165,6 +199,44 @@ impl<S, B> Handler<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
 {
+    /// Speaks HTTP until the end; `agreed` tells whether TLS settled on HTTP/2, if there was any talk of it.
+    async fn converse<T>(self, mut stream: T, agreed: Option<bool>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (port, shutdown, vitals) = (Arc::clone(&self.port), self.shutdown.clone(), Arc::clone(&self.vitals));
+        let limits = &port.limits;
+        let opening = tokio::select! {
+            opening = timeout(limits.header_read, first_bytes(&mut stream)) => opening,
+            () = shutdown.closing() => return,
+        };
+        // Silence, or a peer that left: there is nobody to answer.
+        let Ok(Some((first, http1))) = opening else { return };
+        if agreed.is_some_and(|http2| http2 == http1) {
+            return;
+        }
+        let io = TokioIo::new(Tap::new(stream, first, http1, Arc::clone(&vitals)));
+        let service = service_fn(move |request| self.clone().answer(request));
+        // Boxed, so that a socket that has not said anything yet costs a few hundred bytes and not a whole connection.
+        if http1 {
+            Box::pin(async {
+                let connection = http1_builder(limits).serve_connection(io, service);
+                drive(connection, |c| c.graceful_shutdown(), &vitals, limits, &shutdown).await;
+            })
+            .await;
+        } else {
+            Box::pin(async {
+                let connection = http2_builder(limits).serve_connection(io, service);
+                drive(connection, |c| c.graceful_shutdown(), &vitals, limits, &shutdown).await;
+            })
+            .await;
+        }
+    }
+
     async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Served<B>>, Infallible> {
         let in_flight = self.vitals.begin();
         let (mut parts, body) = request.into_parts();
@@ -179,6 +251,10 @@ where
         // Nothing may follow on a connection whose next head could not be told from a body.
         let last = one && (parts.headers.contains_key(TRANSFER_ENCODING) || parts.headers.contains_key(UPGRADE));
         parts.extensions.insert(PeerAddr(self.peer));
+        let visit = match self.port.edge.enter(&mut parts, self.peer.ip()) {
+            Ok(visit) => visit,
+            Err(turned) => return Ok(answer::turned(*turned, in_flight)),
+        };
         let request = Request::from_parts(parts, body);
         let called = catch_unwind(AssertUnwindSafe(|| Box::pin(self.service.call(request))));
         let Ok(mut future) = called else { return Ok(answer::panicked(in_flight)) };
@@ -194,6 +270,7 @@ where
                 answer::panicked(in_flight)
             }
         };
+        visit.leave(response.headers_mut());
         if one && (last || self.shutdown.is_draining()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

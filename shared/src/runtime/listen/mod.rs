@@ -1,7 +1,7 @@
 //! Our own accept loop, because the frameworks' loops hide the limits that a public port needs.
 //!
 //! What it guarantees to a service behind it: a request whose framing is beyond doubt, its peer's address as
-//! [`PeerAddr`], and that a panic costs one answer (500) and nothing else. What it guarantees to the process: silent and
+//! [`PeerAddr`] and its client's as [`ClientAddr`], a path below the configured prefix, and that a panic costs one answer (500) and nothing else. What it guarantees to the process: silent and
 //! slow sockets are closed, heads are small, connections are counted, and [`Shutdown`] ends everything in order.
 //!
 //! Limits on bodies are not here: only the service knows what a route may take.
@@ -9,8 +9,11 @@
 mod answer;
 mod connection;
 pub mod framing;
+mod port;
 mod tap;
 
+#[cfg(test)]
+mod http2_tests;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +31,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tower::Service;
 
+pub use super::edge::ClientAddr;
 use super::shutdown::Shutdown;
+pub use port::{HttpLimits, Port};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -38,50 +43,6 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 /// Who is at the other end of the connection; in the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
-
-/// What a port accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// From the first byte of a head to its last; also from connecting to the first byte.
-    pub header_read: Duration,
-    /// How long a connection may be idle between requests.
-    pub keep_alive: Duration,
-    /// Request line and headers together.
-    pub header_bytes: usize,
-    /// How many headers.
-    pub headers: usize,
-    /// Connections at once; more wait in the kernel. Cut to what the process has descriptors for.
-    pub connections: usize,
-    /// HTTP/2 streams at once on one connection.
-    pub streams: u32,
-    /// How often an HTTP/2 peer is asked whether it lives.
-    pub ping_interval: Duration,
-    /// How long it has to answer.
-    pub ping_timeout: Duration,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            header_read: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(90),
-            header_bytes: 32 * 1024,
-            headers: 100,
-            connections: 16_384,
-            streams: 256,
-            ping_interval: Duration::from_secs(20),
-            ping_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl HttpLimits {
-    /// For the operations port: few and short connections.
-    #[must_use]
-    pub fn operations() -> Self {
-        Self { connections: 64, streams: 16, keep_alive: Duration::from_secs(30), ..Self::default() }
-    }
-}
 
 /// Why a port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -130,19 +91,19 @@ pub fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, List
     })
 }
 
-/// Serves HTTP/1.1 and HTTP/2 without TLS on a port until [`Shutdown`] closes it; returns when no connection is left.
+/// Serves HTTP/1.1 and HTTP/2 on a port, with TLS when it has a certificate, until [`Shutdown`] closes it; returns when no connection is left.
 ///
 /// The service is cloned for each request and must be ready at any time, as axum's routers are.
-pub async fn serve<S, B>(listener: TcpListener, service: S, limits: HttpLimits, shutdown: Shutdown)
+pub async fn serve<S, B>(listener: TcpListener, service: S, port: impl Into<Port>, shutdown: Shutdown)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let slots = slots(limits.connections);
+    let port = Arc::new(port.into());
+    let slots = slots(port.limits.connections);
     let capacity = slots.available_permits();
-    let limits = Arc::new(limits);
     let mut pause = Duration::ZERO;
     loop {
         let accepted = tokio::select! {
@@ -153,7 +114,7 @@ where
         match accepted {
             Ok((stream, peer, slot)) => {
                 pause = Duration::ZERO;
-                let connection = connection::run(stream, peer, service.clone(), Arc::clone(&limits), shutdown.clone());
+                let connection = connection::run(stream, peer, service.clone(), Arc::clone(&port), shutdown.clone());
                 tokio::spawn(async move {
                     connection.await;
                     drop(slot);

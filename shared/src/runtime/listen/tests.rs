@@ -247,7 +247,7 @@ async fn a_silent_socket_is_cheap() {
     let client = server.open().await;
     let peer = client.local_addr().unwrap();
     let service = Router::<()>::new().route("/peer", get(panics));
-    let silent = connection::run(client, peer, service, Arc::new(HttpLimits::default()), server.shutdown.clone());
+    let silent = connection::run(client, peer, service, Arc::new(Port::default()), server.shutdown.clone());
     let size = size_of_val(&silent);
     assert!(size < 2048, "{size} bytes");
 }
