@@ -47,8 +47,6 @@ const KEEP_MINUTES: TimeDelta = TimeDelta::days(7);
 const KEEP_HOURS: TimeDelta = TimeDelta::days(400);
 /// How long a login of the playground lasts unless told otherwise.
 const SESSION: Duration = Duration::from_secs(3_600);
-/// What may be on its way between the planes of one process.
-const DUPLEX_BYTES: usize = 1024 * 1024;
 
 /// An assembled control plane. Background work runs until the [`Shutdown`] that it was started with.
 #[derive(Clone)]
@@ -84,7 +82,7 @@ impl ControlPlane {
         let sync = publish(&store, &ring, roots, &nodes, readiness, shutdown);
         let keep = config.usage_retention.and_then(|keep| TimeDelta::from_std(keep).ok());
         let retention = Retention { records: keep, minutes: KEEP_MINUTES, hours: KEEP_HOURS };
-        usage::keep_house(store.clone(), retention, shutdown).await?;
+        usage::keep_house(store.clone(), retention, shutdown).await;
         jobs::prune(store.clone(), shutdown);
 
         let access = Access::new(
@@ -128,14 +126,11 @@ impl ControlPlane {
         Routes::new(self.sync.clone().into_server()).add_service(usage)
     }
 
-    /// A new connection for the data plane in this process, which needs no token.
+    /// Serves a connection of the data plane in this process, which needs no token, until its other end is dropped.
     ///
     /// It is served apart from the phases of the end, so that this plane's last usage records still get through.
-    #[must_use]
-    pub fn connect_local(&self) -> DuplexStream {
-        let (client, server) = tokio::io::duplex(DUPLEX_BYTES);
-        tokio::spawn(serve::local(self.routes(), server));
-        client
+    pub fn serve_local(&self, connection: DuplexStream) {
+        tokio::spawn(serve::local(self.routes(), connection));
     }
 
     /// What lets a data plane behind a network in.

@@ -77,19 +77,24 @@ impl DatabaseConfig {
         Self { url, connections: 20, statement_timeout: Duration::from_secs(10), patience: Duration::from_secs(60) }
     }
 
-    fn resolve(flag: Option<&str>, settings: &Settings) -> Result<Self, ConfigError> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        // Clap has looked at GATEWRIGHT_DATABASE_URL already; the other name is what platforms set.
-        let named =
-            flag.filter(|url| !url.is_empty()).map(str::to_owned).or_else(|| variable("DATABASE_URL")).map(Secret::new);
+    /// The database that is named by a flag or variable, else the one of the configuration file, with the file's limits
+    /// in both cases; absent when nobody names one.
+    #[must_use]
+    pub fn named(flag: Option<Secret>, settings: &Settings) -> Option<Self> {
         let file = settings.database.as_ref();
-        let url = named.or_else(|| file.map(|database| database.url.clone())).ok_or(ConfigError::NoDatabase)?;
-        let mut database = Self::new(url);
+        let mut database = Self::new(flag.or_else(|| file.map(|database| database.url.clone()))?);
         if let Some(file) = file {
             database.connections = file.max_connections.unwrap_or(database.connections);
             database.statement_timeout = file.statement_timeout.unwrap_or(database.statement_timeout);
         }
-        Ok(database)
+        Some(database)
+    }
+
+    fn resolve(flag: Option<&str>, settings: &Settings) -> Result<Self, ConfigError> {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        // Clap has looked at GATEWRIGHT_DATABASE_URL already; the other name is what platforms set.
+        let flag = flag.filter(|url| !url.is_empty()).map(str::to_owned).or_else(|| variable("DATABASE_URL"));
+        Self::named(flag.map(Secret::new), settings).ok_or(ConfigError::NoDatabase)
     }
 }
 

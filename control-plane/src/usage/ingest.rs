@@ -7,7 +7,7 @@ use shared::kernel::clock::FleetTime;
 use shared::kernel::ids::{BootId, NodeId};
 use shared::proto;
 
-use super::{BATCH, RECORDS, accept};
+use super::{BATCH, RECORDS, Refusal, accept};
 use crate::store::usage::Batch;
 use crate::store::{Store, StoreError};
 
@@ -62,20 +62,12 @@ impl Ingest {
         let wall = Utc::now();
         let now = FleetTime::from_unix_micros(wall.timestamp_micros());
         let mut records = Vec::with_capacity(batch.records.len());
-        let (mut refused, mut first_refusal) = (0_u64, None);
+        let mut refused = Vec::new();
         for wire in batch.records {
             match accept(wire, now) {
                 Ok(record) => records.push(record),
-                Err(refusal) => {
-                    metrics::counter!(RECORDS, "result" => "refused", "field" => refusal.field()).increment(1);
-                    refused += 1;
-                    first_refusal.get_or_insert(refusal);
-                }
+                Err(refusal) => refused.push(refusal),
             }
-        }
-        // One line for a batch: a node that counts wrongly does so with each record.
-        if let Some(first) = first_refusal {
-            tracing::warn!(%node, refused, seq = batch.seq, "usage records are refused, the first because: {first}");
         }
         let batch = Batch { node, boot, seq: batch.seq, records };
         let fresh = match self.store.take_usage(&batch, self.retention.map(|keep| wall - keep)).await {
@@ -83,6 +75,8 @@ impl Ingest {
             Err(error) if error.blames_value() => self.take_singly(&batch).await?,
             Err(error) => return Err(error.into()),
         };
+        // Counted now and not before: a batch that could not be stored comes again.
+        tell(&refused, &batch);
         let known = u64::try_from(batch.records.len()).unwrap_or(0).saturating_sub(fresh);
         metrics::counter!(RECORDS, "result" => "inserted").increment(fresh);
         metrics::counter!(RECORDS, "result" => "duplicate").increment(known);
@@ -106,5 +100,16 @@ impl Ingest {
             }
         }
         Ok(fresh)
+    }
+}
+
+/// Counts refusals. One line for a batch: a node that counts wrongly does so with each record.
+fn tell(refused: &[Refusal], batch: &Batch) {
+    for refusal in refused {
+        metrics::counter!(RECORDS, "result" => "refused", "field" => refusal.field()).increment(1);
+    }
+    if let Some(first) = refused.first() {
+        let (node, seq, count) = (batch.node, batch.seq, refused.len());
+        tracing::warn!(%node, seq, count, "usage records are refused, the first because: {first}");
     }
 }

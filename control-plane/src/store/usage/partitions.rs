@@ -1,7 +1,7 @@
 //! Months of the ledger: cut out ahead of time, dropped when retention is over.
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::smallest_id_at;
@@ -44,6 +44,8 @@ impl Store {
         let mine: bool =
             sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut session).await?;
         if mine {
+            // Records that arrive while a partition is cut wait for it: rather try again in an hour than stop them long.
+            session.execute("SET lock_timeout = '5s'").await?;
             for ahead in 0..=AHEAD {
                 if let Some((from, until)) = month_of(now, ahead) {
                     cut_out(&mut session, from, until).await?;
