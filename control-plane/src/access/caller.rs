@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use chrono::{DateTime, Utc};
 use shared::catalog::{Permission, VerifierScheme};
-use shared::kernel::ids::{OrganizationId, RoleId, UserId, VirtualKeyId};
+use shared::kernel::ids::{OrganizationId, RoleId, RouterId, UserId, VirtualKeyId};
 use shared::kernel::virtual_key::{digests_match, hmac_digest, public_id, sha256_digest};
 
 use super::{Access, AccessError};
@@ -28,6 +29,10 @@ pub struct CallerUser {
     pub key: VirtualKeyId,
     /// Whether that key came from a login.
     pub session: bool,
+    /// The routers that the key is narrowed to.
+    pub allowed_routers: Option<Vec<RouterId>>,
+    /// When the key's time is over.
+    pub key_expires: Option<DateTime<Utc>>,
     /// For people.
     pub email: String,
     /// What they may do.
@@ -36,6 +41,26 @@ pub struct CallerUser {
     pub organization: Option<OrganizationId>,
     /// Whether the user's time is over: all they may still do is look at their account.
     pub expired: bool,
+}
+
+impl CallerUser {
+    /// The expiry of a key that this caller makes for themselves. A key cannot make one that outlives it; the key of a
+    /// login can, since the password is what made it.
+    ///
+    /// # Errors
+    /// [`AccessError::WiderKey`].
+    pub fn expiry_of_new_key(
+        &self,
+        wanted: Option<DateTime<Utc>>,
+        named: bool,
+    ) -> Result<Option<DateTime<Utc>>, AccessError> {
+        match (self.key_expires.filter(|_| !self.session), wanted) {
+            (None, wanted) => Ok(wanted),
+            (Some(own), Some(wanted)) if wanted <= own => Ok(Some(wanted)),
+            (Some(_), _) if named => Err(AccessError::WiderKey),
+            (Some(own), _) => Ok(Some(own)),
+        }
+    }
 }
 
 impl Caller {
@@ -158,6 +183,8 @@ fn caller(owner: KeyOwner) -> Result<Caller, AccessError> {
         id: UserId::from_uuid(owner.user_id),
         key: VirtualKeyId::from_uuid(owner.key_id),
         session: owner.session,
+        allowed_routers: owner.allowed_routers.map(|ids| ids.into_iter().map(RouterId::from_uuid).collect()),
+        key_expires: owner.key_expires,
         email: owner.email.clone(),
         role: RoleId::from_uuid(owner.role_id),
         organization: owner.organization_id.map(OrganizationId::from_uuid),

@@ -62,6 +62,9 @@ pub enum AccessError {
     /// The caller lacks a permission.
     #[error("User has no admin rights.")]
     Forbidden,
+    /// A key would make one that lives longer than itself.
+    #[error("A key cannot make a key that outlives it.")]
+    WiderKey,
     /// The route is for users, and the master key belongs to none.
     #[error("The master key belongs to no user: use the key of a user.")]
     NoUser,

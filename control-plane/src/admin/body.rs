@@ -22,6 +22,8 @@ use crate::domain::{Lookup, Patch};
 const LIMIT: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The sort of a problem with a field inside a field that is not known there.
+const UNKNOWN: &str = "extra_forbidden";
 /// Longest text that a refusal repeats.
 const SHOWN: usize = 128;
 
@@ -125,6 +127,9 @@ impl Fields {
                 None => format!("expected: {}.", self.known.join(", ")),
             };
             return Err(ApiError::UnknownField { message: format!("Unknown field `{shown}`: {hint}"), field: shown });
+        }
+        if let Some(unknown) = self.problems.iter().find(|problem| problem.kind == UNKNOWN) {
+            return Err(ApiError::UnknownField { field: unknown.field(), message: unknown.message.clone() });
         }
         if self.problems.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.problems)) }
     }
@@ -338,6 +343,13 @@ pub fn nested<T>(raw: &RawValue, read: impl FnOnce(&mut Fields) -> T) -> Result<
             }
             Err(problems)
         }
-        Err(other) => Err(problem("extra_forbidden", other.to_string(), Value::Null)),
+        Err(ApiError::UnknownField { field, message }) => {
+            let mut unknown = problem(UNKNOWN, message, Value::Null);
+            if let Some(unknown) = unknown.first_mut() {
+                unknown.at.push(field.into());
+            }
+            Err(unknown)
+        }
+        Err(other) => Err(problem("model_type", other.to_string(), Value::Null)),
     }
 }

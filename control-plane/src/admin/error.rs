@@ -30,7 +30,7 @@ pub struct Problem {
 
 impl Problem {
     /// The field, as a dotted path without its first part.
-    fn field(&self) -> String {
+    pub(super) fn field(&self) -> String {
         let parts = self.at.iter().skip(1).map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
         parts.collect::<Vec<_>>().join(".")
     }
@@ -229,6 +229,7 @@ fn access_answer(error: &AccessError) -> Answer {
             Answer::new(StatusCode::FORBIDDEN, "account_disabled", text)
         }
         AccessError::Forbidden => Answer::new(StatusCode::FORBIDDEN, "permission_denied", text),
+        AccessError::WiderKey => Answer::new(StatusCode::FORBIDDEN, "wider_than_creator", text).param("expires"),
         AccessError::NoUser => Answer::new(StatusCode::FORBIDDEN, "user_required", text),
         AccessError::WrongPassword | AccessError::WrongCurrentPassword => {
             Answer::new(StatusCode::UNAUTHORIZED, "invalid_credentials", text)

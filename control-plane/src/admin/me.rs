@@ -252,16 +252,19 @@ impl NewKeyObject {
 #[utoipa::path(post, path = "/v1/me/keys", tag = "me", request_body = OwnKeyBody,
     responses((status = 201, body = NewKeyObject)))]
 async fn create(State(state): State<AppState>, Current(context): Current, body: Body) -> Result<Response, ApiError> {
-    let user = context.caller.require_user()?.id;
+    let user = context.caller.require_user()?;
     let mut fields = Fields::parse(&body.0)?;
     let parsed = OwnKeyBody { name: fields.take("name"), expires: fields.take("expires") };
     fields.finish(&["id", "object", "value", "key", "user", "user_id", "allowed_routers", "session", "blocked"])?;
     let longest = state.settings.key_max_expiration;
+    let named = matches!(parsed.expires, Patch::Value(_));
+    let wanted = key_expiry(KeyNoun::Key, parsed.expires.value(), longest, Utc::now())?;
     let spec = KeySpec {
         name: parsed.name.required("name", None)?,
-        user,
-        allowed_routers: None,
-        expires: key_expiry(KeyNoun::Key, parsed.expires.value(), longest, Utc::now())?,
+        user: user.id,
+        // A narrowed key makes keys that are as narrow.
+        allowed_routers: user.allowed_routers.clone(),
+        expires: user.expiry_of_new_key(wanted, named)?,
         blocked: false,
     };
     spec.check()?;

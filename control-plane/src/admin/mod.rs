@@ -14,6 +14,7 @@ mod context;
 mod create;
 mod error;
 mod fleet;
+mod health;
 mod keys;
 mod me;
 mod openapi;
@@ -66,6 +67,7 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
         .merge(audit::routes())
         .merge(me::routes())
         .merge(auth::routes())
+        .merge(health::routes())
         .merge(usage::routes())
         .merge(fleet::routes())
         .split_for_parts();
@@ -76,7 +78,6 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
     });
     let router = routes
         .route(&state.settings.openapi.path, described)
-        .route("/health", get(|| async { reply::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })) }))
         .fallback(|| async { ApiError::UnknownPath })
         .method_not_allowed_fallback(|| async { ApiError::Method })
         .layer(from_fn(deadline))
@@ -88,7 +89,7 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
 async fn deadline(request: Request, next: Next) -> Response {
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::Store(crate::store::StoreError::Unavailable(sqlx::Error::PoolTimedOut)).into_response(),
+        Err(_) => ApiError::Store(crate::store::StoreError::timed_out()).into_response(),
     }
 }
 

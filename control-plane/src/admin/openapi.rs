@@ -22,8 +22,16 @@ pub(super) fn complete(mut document: OpenApi, info: &OpenApiInfo) -> OpenApi {
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     document.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
+        let operations = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            operation.operation_id = Some(operation_id(method, path));
             if OPEN.contains(&path.as_str()) {
                 operation.security = Some(vec![SecurityRequirement::default()]);
             }
@@ -40,6 +48,12 @@ pub(super) fn complete(mut document: OpenApi, info: &OpenApiInfo) -> OpenApi {
         }
     }
     document
+}
+
+/// A name that no other operation has, such as `get_v1_admin_roles_id`.
+fn operation_id(method: &str, path: &str) -> String {
+    let parts = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    std::iter::once(method).chain(parts).collect::<Vec<_>>().join("_")
 }
 
 /// A change takes the fields of a create, none of them required: its schema is the same without `required`.

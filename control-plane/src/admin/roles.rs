@@ -110,7 +110,12 @@ async fn resolve(tx: &mut CatalogTx, limits: Vec<LimitBody>) -> Result<Vec<Limit
         let at = |field: &str| format!("limits.{position}.{field}");
         let router = limit.router_id.required(&at("router_id"), None)?;
         let Word(kind) = limit.limit.required(&at("type"), None)?;
-        named.push((router, kind, limit.value.nullable(None)));
+        let amount = limit.value.nullable(None);
+        if let Some(negative) = amount.filter(|amount| *amount < 0) {
+            let expected = "0 or more, or null for no bound, is expected";
+            return Err(domain::Error::invalid(&at("value"), negative, expected).into());
+        }
+        named.push((router, kind, amount));
     }
     let routers: Vec<Lookup> = named.iter().map(|(router, ..)| *router).collect();
     let ids = routers::ids_of(tx.connection(), &routers).await?;

@@ -16,7 +16,7 @@ pub enum StoreError {
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
     /// The server refused the user, the password or the database name: trying again does not help.
-    #[error("the database refused to let us in")]
+    #[error("the database refused to let us in; check the user, the password and the database name of its URL")]
     Refused(#[source] sqlx::Error),
     /// A right is missing that an administrator of the database must give.
     #[error(
@@ -74,6 +74,12 @@ pub enum ConstraintKind {
 }
 
 impl StoreError {
+    /// What a caller gave up waiting for.
+    #[must_use]
+    pub const fn timed_out() -> Self {
+        Self::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+
     /// Whether trying again later can help.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {

@@ -75,6 +75,10 @@ pub struct KeyOwner {
     pub key_expired: bool,
     /// It was made by a login.
     pub session: bool,
+    /// When its time is over.
+    pub key_expires: Option<DateTime<Utc>>,
+    /// The routers that it is narrowed to.
+    pub allowed_routers: Option<Vec<Uuid>>,
     /// The user.
     pub user_id: Uuid,
     /// Their e-mail address.
@@ -120,6 +124,7 @@ macro_rules! owners {
         concat!(
             "SELECT v.scheme, v.digest, k.id AS key_id, k.blocked AS key_blocked,
                     coalesce(k.expires <= now(), false) AS key_expired, k.session,
+                    k.expires AS key_expires, k.allowed_routers,
                     u.id AS user_id, u.email, u.blocked AS user_blocked,
                     coalesce(u.expires <= now(), false) AS user_expired,
                     r.id AS role_id, r.permissions,
