@@ -181,3 +181,49 @@ words! {
         O200kBase = "tiktoken_o200k_base",
     }
 }
+
+words! {
+    /// A part of the HTTP surface, as operators switch it off or leave it out of the API document.
+    RouteGroup {
+        /// Administration of the catalog.
+        Admin = "admin",
+        /// Speech.
+        Audio = "audio",
+        /// Login and logout.
+        Auth = "auth",
+        /// Text generation.
+        Chat = "chat",
+        /// Parts of documents.
+        Chunks = "chunks",
+        /// Sets of documents.
+        Collections = "collections",
+        /// Documents for retrieval.
+        Documents = "documents",
+        /// Embeddings.
+        Embeddings = "embeddings",
+        /// Uploaded files.
+        Files = "files",
+        /// Whether the service is up.
+        Health = "health",
+        /// A user's own keys.
+        Keys = "keys",
+        /// A user's own account.
+        Me = "me",
+        /// Which models there are.
+        Models = "models",
+        /// Health and metrics.
+        Monitoring = "monitoring",
+        /// Text of images.
+        Ocr = "ocr",
+        /// A user's own organization.
+        Organizations = "organizations",
+        /// Text of files.
+        Parse = "parse",
+        /// Rerank.
+        Rerank = "rerank",
+        /// Search in documents.
+        Search = "search",
+        /// A user's own usage.
+        Usage = "usage",
+    }
+}

@@ -7,13 +7,16 @@ pub mod digest;
 pub mod fault;
 pub mod kinds;
 pub mod nouns;
+pub mod route_groups;
 pub mod settings;
+pub mod zones;
 
 pub use digest::Digest;
 pub use fault::FaultKind;
-pub use kinds::{BalanceStrategy, Compatibility, Kind, ProviderKind, RouterKind, UsageTokenizer};
+pub use kinds::{BalanceStrategy, Compatibility, Kind, ProviderKind, RouteGroup, RouterKind, UsageTokenizer};
 pub use nouns::{
     CarbonFacts, Credential, Item, MASTER_KEY_ID, PEPPER_GENERATION, PEPPER_ID, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission, Provider, Ref,
     Resource, Role, Router, SecretPurpose, SecretValue, Setting, User, Verifier, VerifierScheme, VirtualKey, Window,
 };
+pub use route_groups::RouteGroups;
 pub use settings::FleetSettings;
