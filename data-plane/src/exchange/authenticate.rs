@@ -83,6 +83,11 @@ pub(crate) fn authenticate(
     failures: &Failures,
 ) -> Result<Principal, Box<Fault>> {
     let token = credential(headers)?;
+    if table.epoch().is_none() {
+        // A node that has not heard of any key cannot call one wrong.
+        let message = "This node has not received its configuration yet; try again later.";
+        return Err(Fault::new(FaultKind::Unavailable, "not_ready", message).retry_after(1));
+    }
     table.authenticate(token, now).map_err(|refusal| match refusal {
         AuthRefusal::Unknown if peer.is_some_and(|peer| failures.is_flood(peer)) => Fault::new(
             FaultKind::RateLimited,

@@ -82,6 +82,6 @@ async fn slow_bodies_end() {
     let none = HeaderMap::new();
     assert_eq!(code(&none, slow(&[Ok(b"a"), Ok(b"b")], Duration::from_secs(10)), &budget).await, "ab");
     assert_eq!(code(&none, slow(&[Ok(b"a")], Duration::from_secs(16)), &budget).await, "408 request_timeout");
-    assert_eq!(code(&none, slow(&[Ok(b"a"); 9], Duration::from_secs(10)), &budget).await, "408 request_timeout");
+    assert_eq!(code(&none, slow(&[Ok(&b"a"[..]); 9], Duration::from_secs(10)), &budget).await, "408 request_timeout");
     assert_eq!(budget.held(), 0);
 }

@@ -38,7 +38,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use shared::catalog::FaultKind;
-use shared::runtime::listen::PeerAddr;
+use shared::runtime::listen::{ClientAddr, PeerAddr};
 use tower_service::Service;
 
 use crate::exchange::context::Ids;
@@ -125,7 +125,8 @@ impl PublicService {
         let (parts, body) = request.into_parts();
         let ids = headers::ids(&parts.headers);
         let (method, version) = (parts.method.clone(), parts.version);
-        let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+        let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
+        let peer = client.or_else(|| parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip()));
         let path = parts.uri.path().to_owned();
         let route = find(&path);
         let name = route.map_or("", |route| route.name());

@@ -29,6 +29,22 @@ pub(crate) struct ProviderVitals {
     latency_micros: AtomicU64,
     first_event_micros: AtomicU64,
     failures_in_a_row: AtomicU32,
+    /// Since they were last taken.
+    successes: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What happened at a provider since it was last asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Which.
+    pub(crate) provider: ProviderId,
+    /// Calls under way.
+    pub(crate) in_flight: u32,
+    /// Calls that were answered.
+    pub(crate) successes: u64,
+    /// Calls that failed through its fault.
+    pub(crate) failures: u64,
 }
 
 /// One call in flight at a provider; counts until it is dropped, whatever the end.
@@ -42,6 +58,17 @@ impl Vitals {
             return Arc::clone(known);
         }
         Arc::clone(self.providers.write().entry(provider).or_default())
+    }
+
+    /// What happened at each provider since the last time this was asked.
+    pub(crate) fn take_tallies(&self) -> Vec<Tally> {
+        let tally = |(id, vitals): (&ProviderId, &Arc<ProviderVitals>)| Tally {
+            provider: *id,
+            in_flight: vitals.in_flight(),
+            successes: vitals.successes.swap(0, Ordering::Relaxed),
+            failures: vitals.failures.swap(0, Ordering::Relaxed),
+        };
+        self.providers.read().iter().map(tally).collect()
     }
 
     /// Forgets providers that are no longer in the table and have no call in flight.
@@ -63,6 +90,7 @@ impl ProviderVitals {
     }
 
     /// Calls that failed since the last that did not.
+    #[cfg(test)]
     pub(crate) fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row.load(Ordering::Relaxed)
     }
@@ -70,6 +98,7 @@ impl ProviderVitals {
     /// A call was answered: when its first event came, and when its last.
     pub(crate) fn succeeded(&self, first_event: Duration, latency: Duration) {
         self.failures_in_a_row.store(0, Ordering::Relaxed);
+        self.successes.fetch_add(1, Ordering::Relaxed);
         average(&self.first_event_micros, first_event);
         average(&self.latency_micros, latency);
     }
@@ -77,6 +106,7 @@ impl ProviderVitals {
     /// A call failed through the provider's fault.
     pub(crate) fn failed(&self) {
         self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The moving average of whole calls; zero before the first.
@@ -120,6 +150,9 @@ mod tests {
         provider.succeeded(Duration::from_millis(1), Duration::from_millis(80));
         provider.succeeded(Duration::from_millis(1), Duration::from_millis(160));
         assert_eq!((provider.failures_in_a_row(), provider.latency()), (0, Duration::from_millis(90)));
+        let tally = Tally { provider: id, in_flight: 0, successes: 2, failures: 2 };
+        assert_eq!(vitals.take_tallies(), [tally]);
+        assert_eq!(vitals.take_tallies(), [Tally { successes: 0, failures: 0, ..tally }]);
         vitals.keep(|_| false);
         assert_eq!(vitals.of(id).latency(), Duration::ZERO);
     }

@@ -1,0 +1,247 @@
+//! Assembles the data plane: the only file that sees every room.
+//!
+//! [`DataPlane::start`] is the one constructor, for the process of its own ([`run`]) and for standalone alike: they differ
+//! in the dialer they hand over and in who listens.
+
+mod process;
+mod usage;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::kernel::clock::FleetClock;
+use shared::runtime::listen::ListenError;
+use shared::runtime::logs::LogError;
+use shared::runtime::metrics::{MetricsError, describe};
+use shared::runtime::public::HalfPair;
+use shared::runtime::readiness::Readiness;
+use shared::runtime::shutdown::Shutdown;
+use shared::runtime::tls::TlsError;
+use tokio::time::{MissedTickBehavior, interval};
+use utoipa::openapi::OpenApi;
+
+pub use self::process::run;
+use self::usage::Usage;
+pub use crate::exchange::deliver::ReplyBody;
+use crate::exchange::Services;
+use crate::exchange::authenticate::Failures;
+use crate::exchange::read::BodyBudget;
+use crate::link::{self, DialError, Dialer, Identity, IdentityError, Link, LinkOptions, Pulse, UpstreamPulse};
+use crate::meter::refusals::Refusals;
+use crate::meter::sink::UsageSink;
+use crate::observe::metrics::{self, Meters};
+use crate::spool;
+pub use crate::surface::PublicService;
+use crate::table::{Handle, Table};
+use crate::upstream::local::Local;
+use crate::upstream::pool::Pool;
+use crate::vitals::Vitals;
+use crate::vitals::retry_budget::RetryBudget;
+
+/// What the public port offers, for a document of more than this plane.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    crate::surface::openapi::document()
+}
+
+/// What calls may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// One body.
+    pub body: usize,
+    /// All bodies together.
+    pub bodies: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { body: 32 * 1024 * 1024, bodies: 512 * 1024 * 1024 }
+    }
+}
+
+/// Takes another log filter.
+pub type LogLevel = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What a data plane needs to know.
+pub struct Options {
+    /// How to reach a control plane.
+    pub dialer: Dialer,
+    /// Where it keeps what should outlive the process.
+    pub data_dir: Option<PathBuf>,
+    /// Facts about this node.
+    pub labels: HashMap<String, String>,
+    /// An older catalog lets nobody in.
+    pub max_stale: Option<Duration>,
+    /// What calls may hold.
+    pub limits: CallLimits,
+    /// Takes another log filter.
+    pub log_level: LogLevel,
+}
+
+/// Why a data plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The control plane's address or the join token.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The data folder.
+    #[error("the data folder {path} cannot be made (--data-dir, GATEWRIGHT_DATA_DIR)")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The node's id.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The usage spool.
+    #[error("usage cannot be kept in the data folder (--data-dir, GATEWRIGHT_DATA_DIR)")]
+    Spool(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Half of what TLS needs.
+    #[error(transparent)]
+    HalfPair(#[from] HalfPair),
+    /// The logs.
+    #[error(transparent)]
+    Logs(#[from] LogError),
+    /// The metrics recorder.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The operating system.
+    #[error("{doing}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether changing the configuration is what helps.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        !matches!(self, Self::Listen(_) | Self::Metrics(_) | Self::Io { .. })
+    }
+}
+
+/// A data plane that follows a control plane.
+pub struct DataPlane {
+    service: PublicService,
+}
+
+impl DataPlane {
+    /// Starts everything but a listener. Its condition for readiness is called `catalog`.
+    ///
+    /// # Errors
+    /// [`StartError`], when the data folder cannot be used.
+    pub fn start(options: Options, readiness: &Readiness, shutdown: &Shutdown) -> Result<Self, StartError> {
+        metrics::describe_families();
+        describe(link::FAMILIES);
+        describe(spool::FAMILIES);
+        let identity = match &options.data_dir {
+            Some(folder) => {
+                let failed = |source| StartError::DataDir { path: folder.clone(), source };
+                std::fs::create_dir_all(folder).map_err(failed)?;
+                Identity::of_folder(folder)?
+            }
+            None => Identity::passing(),
+        };
+        let (table, clock) = (Handle::new(Table::empty()), FleetClock::from_wall_clock());
+        let usage = Arc::new(Usage::open(options.data_dir.as_deref(), identity.boot)?);
+        usage.report(options.dialer.clone(), identity.node, shutdown);
+        let sink: Arc<dyn UsageSink> = Arc::clone(&usage) as _;
+        let services = services(&table, &clock, sink, options.limits, shutdown);
+        keep_house(Arc::clone(&services), shutdown);
+        let link = LinkOptions {
+            identity,
+            labels: options.labels,
+            max_stale: options.max_stale,
+            pulse: pulse(Arc::clone(&services), usage),
+            log_level: options.log_level,
+        };
+        Link::new(options.dialer, link, table, clock, readiness.condition("catalog"), shutdown.clone()).start();
+        Ok(Self { service: PublicService::new(services) })
+    }
+
+    /// What the public port serves.
+    #[must_use]
+    pub fn service(&self) -> PublicService {
+        self.service.clone()
+    }
+}
+
+fn services(table: &Handle, clock: &FleetClock, sink: Arc<dyn UsageSink>, limits: CallLimits, shutdown: &Shutdown) -> Arc<Services> {
+    Arc::new(Services {
+        table: table.clone(),
+        clock: clock.clone(),
+        vitals: Vitals::default(),
+        retries: RetryBudget::default(),
+        pool: Pool::new(),
+        local: Local,
+        refusals: Refusals::new(Arc::clone(&sink)),
+        sink,
+        meters: Meters::default(),
+        bodies: BodyBudget::new(limits.bodies),
+        body_limit: limits.body,
+        failures: Failures::default(),
+        expiry: shutdown.expiry(),
+    })
+}
+
+/// What is done once a second beside the calls.
+fn keep_house(services: Arc<Services>, shutdown: &Shutdown) {
+    let ending = shutdown.clone();
+    shutdown.spawn("housekeeping", async move {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut revision = None;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = ending.stopping() => {
+                    services.refusals.flush(true);
+                    return;
+                }
+            }
+            services.refusals.flush(false);
+            services.pool.sweep();
+            metrics::bodies_held(services.bodies.held());
+            let table = services.table.load();
+            if revision.replace(table.revision()) != Some(table.revision()) {
+                let current: HashSet<_> = table.providers().map(|provider| provider.id).collect();
+                services.vitals.keep(|provider| current.contains(&provider));
+            }
+        }
+    });
+}
+
+/// What this node tells of itself.
+fn pulse(services: Arc<Services>, usage: Arc<Usage>) -> link::PulseSource {
+    Arc::new(move || {
+        let upstreams: Vec<UpstreamPulse> = services
+            .vitals
+            .take_tallies()
+            .into_iter()
+            .map(|tally| UpstreamPulse {
+                provider: tally.provider,
+                in_flight: u64::from(tally.in_flight),
+                successes: tally.successes,
+                failures: tally.failures,
+            })
+            .collect();
+        let in_flight = upstreams.iter().map(|upstream| upstream.in_flight).sum();
+        Pulse { in_flight, usage_backlog: usage.backlog(), upstreams }
+    })
+}

@@ -1,0 +1,79 @@
+//! The data plane as a process of its own: ports, logs, signals.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::runtime::listen::{self, HttpLimits};
+use shared::runtime::logs::Logs;
+use shared::runtime::metrics::Metrics;
+use shared::runtime::operations;
+use shared::runtime::public::PublicSettings;
+use shared::runtime::readiness::Readiness;
+use shared::runtime::shutdown::Shutdown;
+use tokio::time::sleep;
+
+use super::{DataPlane, LogLevel, Options, StartError};
+use crate::config::Args;
+use crate::link::Dialer;
+
+/// A data plane as a process of its own; returns when it has ended in order.
+///
+/// # Errors
+/// [`StartError`]
+pub async fn run(args: Args) -> Result<(), StartError> {
+    let io = |doing| move |source| StartError::Io { doing, source };
+    let logs = Arc::new(Logs::init(&args.logs())?);
+    let readiness = Readiness::new();
+    let shutdown = Shutdown::new(readiness.clone(), args.timing());
+    shutdown.on_signals().map_err(io("handling signals"))?;
+    let metrics = Metrics::install()?;
+    metrics.keep_up(&shutdown);
+    // Addresses first: a taken one is told before anything is waited for.
+    let public = listen::bind(args.listen, "--listen")?;
+    let probes = listen::bind(args.operations_listen, "--operations-listen")?;
+    let settings = args.public.clone().over(PublicSettings::default())?;
+    let port = settings.open(HttpLimits::default(), &shutdown)?;
+    let address = settings.url(public.local_addr().map_err(io("reading an address"))?);
+    let operations_at = probes.local_addr().map_err(io("reading an address"))?;
+    let options = Options {
+        dialer: Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?,
+        data_dir: args.data_dir.clone(),
+        labels: args.labels(),
+        max_stale: args.max_stale,
+        limits: args.limits(),
+        log_level: log_level(&logs),
+    };
+    let plane = DataPlane::start(options, &readiness, &shutdown)?;
+    let routes = operations::routes(readiness.clone(), Some(metrics));
+    tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
+    tokio::spawn(listen::serve(public, plane.service(), port, shutdown.clone()));
+    tokio::select! {
+        () = ready(&readiness) => {
+            let line = format!("ready: public={address} operations=http://{operations_at}\n");
+            let mut out = io::stdout();
+            out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(io("writing to standard output"))?;
+        }
+        () = shutdown.draining() => {}
+    }
+    shutdown.finished().await;
+    drop(logs);
+    Ok(())
+}
+
+/// Waits until nothing stands in the way.
+async fn ready(readiness: &Readiness) {
+    while !readiness.unmet().is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Lets the control plane change what is logged.
+fn log_level(logs: &Arc<Logs>) -> LogLevel {
+    let logs = Arc::clone(logs);
+    Arc::new(move |level: &str| {
+        if let Err(error) = logs.set_level(level) {
+            tracing::warn!(%error, "the log level stays as it is");
+        }
+    })
+}
