@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+use shared::runtime::public::PublicArgs;
 
 use super::config_path;
 
@@ -56,6 +57,9 @@ pub struct ServeArgs {
     /// Accept weak or default secrets. For trials only.
     #[arg(long, env = "GATEWRIGHT_DEV", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub dev: bool,
+    /// How the public port is served.
+    #[command(flatten)]
+    pub(super) public: PublicArgs,
     /// How long usage records are kept, such as 400d; sums by the day are kept for ever [default: for ever].
     #[arg(long, env = "GATEWRIGHT_USAGE_RETENTION", value_name = "DURATION", value_parser = duration)]
     pub(super) usage_retention: Option<Duration>,

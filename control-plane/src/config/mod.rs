@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shared::kernel::secret::Secret;
+use shared::runtime::public::{HalfPair, PublicSettings};
 use shared::runtime::secrets_dir::{RootSecret, SecretsError, read, read_optional};
 use shared::runtime::shutdown::DrainTiming;
 
@@ -90,7 +91,11 @@ impl DatabaseConfig {
         Some(database)
     }
 
-    fn resolve(flag: Option<&str>, settings: &Settings) -> Result<Self, ConfigError> {
+    /// The database that is named: by flag, by `DATABASE_URL`, or by the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoDatabase`] when nobody names one.
+    pub fn resolve(flag: Option<&str>, settings: &Settings) -> Result<Self, ConfigError> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         // Clap has looked at GATEWRIGHT_DATABASE_URL already; the other name is what platforms set.
         let flag = flag.filter(|url| !url.is_empty()).map(str::to_owned).or_else(|| variable("DATABASE_URL"));
@@ -132,6 +137,8 @@ pub struct ServeConfig {
     pub config: Config,
     /// For operators and users.
     pub listen: SocketAddr,
+    /// How that port is served: certificate, path prefix, proxies, origins.
+    pub public: PublicSettings,
     /// For data planes.
     pub grpc_listen: SocketAddr,
     /// For probes and metrics.
@@ -154,6 +161,9 @@ pub enum ConfigError {
         "no database is named: give --database-url (GATEWRIGHT_DATABASE_URL, DATABASE_URL), or dependencies.postgres.url in the configuration file"
     )]
     NoDatabase,
+    /// A certificate without its key, or the other way round.
+    #[error(transparent)]
+    HalfPair(#[from] HalfPair),
     /// Data planes would show their tokens in clear over a network.
     #[error(
         "--grpc-listen (GATEWRIGHT_GRPC_LISTEN) is {address}, which is beyond loopback, and the port for data planes has no TLS: \
@@ -180,6 +190,7 @@ impl ServeConfig {
         }
         let default = DrainTiming::default();
         Ok(Self {
+            public: args.public.clone().over(settings.public.clone())?,
             listen: args.listen.or(settings.listen).unwrap_or(LISTEN),
             grpc_listen,
             operations_listen: args.operations_listen.or(settings.operations_listen).unwrap_or(OPERATIONS_LISTEN),

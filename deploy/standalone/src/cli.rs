@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use control_plane::config::duration;
+use shared::runtime::public::PublicArgs;
 
 /// One OpenAI-compatible address in front of every model an organization uses.
 #[derive(Debug, Parser)]
@@ -58,6 +59,8 @@ pub(crate) struct UpArgs {
     /// A running Postgres to use instead of a child process [the configuration file's comes after it].
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) public: PublicArgs,
     /// Accept weak or default secrets. For trials only.
     #[arg(long, env = "GATEWRIGHT_DEV")]
     pub(crate) dev: bool,

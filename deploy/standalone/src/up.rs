@@ -1,30 +1,41 @@
 //! `gatewright up`: files, database, both planes, one address.
 
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use control_plane::app::{ControlPlane, StartError};
-use control_plane::config::{Config, DatabaseConfig, Roots, config_path};
-use control_plane::dialect::{ConfigErrors, LoadOptions, Loaded, load_file};
-use shared::kernel::secret::Secret;
+use control_plane::config::{Config, ConfigError, DatabaseConfig, Roots, config_path, settings_of};
+use control_plane::dialect::{ConfigErrors, LoadOptions, Loaded, Settings, load_file};
+use data_plane::app::{CallLimits, DataPlane, Options};
+use data_plane::link::Dialer;
 use shared::runtime::listen::{self, HttpLimits, ListenError};
 use shared::runtime::logs::{LogError, Logs};
 use shared::runtime::metrics::{Metrics, MetricsError};
 use shared::runtime::operations;
-use shared::runtime::readiness::Readiness;
+use shared::runtime::public::{HalfPair, PublicSettings};
+use shared::runtime::readiness::{Condition, Readiness};
 use shared::runtime::secrets_dir::{RootSecrets, SecretsError};
 use shared::runtime::shutdown::{DrainTiming, Shutdown};
+use shared::runtime::tls::TlsError;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::cli::UpArgs;
 use crate::demonstration::{self, DemonstrationError};
-use crate::introduction;
+use crate::introduction::{self, Places};
 use crate::postgres::{ChildPostgres, PostgresError};
+use crate::public::Public;
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 const OPERATIONS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// Where the OpenAPI document is unless told otherwise.
+const OPENAPI_PATH: &str = "/openapi.json";
 
 /// Why it does not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +43,18 @@ pub(crate) enum UpError {
     /// The configuration file.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// What the control plane is assembled from.
+    #[error(transparent)]
+    Assembly(#[from] ConfigError),
+    /// Half of what TLS needs.
+    #[error(transparent)]
+    HalfPair(#[from] HalfPair),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The data plane.
+    #[error(transparent)]
+    DataPlane(#[from] data_plane::app::StartError),
     /// A root secret.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -74,7 +97,8 @@ impl UpError {
     /// 2 when changing the configuration is what helps.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secrets(_) | Self::Logs(_) => 2,
+            Self::Config(_) | Self::Assembly(_) | Self::Secrets(_) | Self::Logs(_) | Self::HalfPair(_) | Self::Tls(_) => 2,
+            Self::DataPlane(error) if error.is_configuration() => 2,
             Self::ControlPlane(error) if error.is_configuration() => 2,
             _ => 1,
         }
@@ -91,8 +115,8 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
         Some(path) => Some(load_file(&path, &LoadOptions::of_process(args.dev))?),
         None => None,
     };
-    let settings = file.as_ref().map(|file| file.plan.settings.clone()).unwrap_or_default();
-    let logs = Logs::init(&settings.logs)?;
+    let settings = settings_of(file.as_ref());
+    let logs = Arc::new(Logs::init(&settings.logs)?);
     tell_about(file.as_ref(), args.dev);
 
     let readiness = Readiness::new();
@@ -113,15 +137,15 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     let addresses = Addresses { public: address(&public)?, operations: address(&probes)? };
     tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
 
+    let port = args.public.clone().over(settings.public.clone())?;
     let folders = Folders::prepare(args)?;
-    let roots = RootSecrets::load_or_create(&folders.secrets)?;
-    let (database, child) = database(args, file.as_ref(), &folders)?;
-    let first = Start { args, folders, roots, database, file, readiness, shutdown, addresses };
-    let done = first.run(public).await;
+    RootSecrets::load_or_create(&folders.secrets)?;
+    let (database, child) = database(args, &settings, &folders)?;
+    let start = Start { folders, logs, database, file, public: port, readiness, shutdown, addresses };
+    let done = start.run(public).await;
     if let Some(child) = child {
         child.stop();
     }
-    drop(logs);
     done
 }
 
@@ -173,51 +197,98 @@ impl Folders {
 }
 
 /// The database that is named, by flag, variable or file; else a child of ours.
-fn database(args: &UpArgs, file: Option<&Loaded>, folders: &Folders) -> Result<(DatabaseConfig, Option<ChildPostgres>), UpError> {
-    let settings = file.map(|file| file.plan.settings.clone()).unwrap_or_default();
-    let named = args.database_url.clone().filter(|url| !url.is_empty()).map(Secret::new);
-    if let Some(database) = DatabaseConfig::named(named, &settings) {
-        return Ok((database, None));
+fn database(args: &UpArgs, settings: &Settings, folders: &Folders) -> Result<(DatabaseConfig, Option<ChildPostgres>), UpError> {
+    match DatabaseConfig::resolve(args.database_url.as_deref(), settings) {
+        Ok(database) => return Ok((database, None)),
+        Err(ConfigError::NoDatabase) => {}
+        Err(error) => return Err(error.into()),
     }
     let child = ChildPostgres::start(&folders.data, &folders.secrets)?;
     tracing::info!(folder = %child.folder().display(), "Postgres of our own is ready");
     Ok((DatabaseConfig::new(child.url()), Some(child)))
 }
 
-struct Start<'a> {
-    args: &'a UpArgs,
+struct Start {
     folders: Folders,
-    roots: RootSecrets,
+    logs: Arc<Logs>,
     database: DatabaseConfig,
     file: Option<Loaded>,
+    public: PublicSettings,
     readiness: Readiness,
     shutdown: Shutdown,
     addresses: Addresses,
 }
 
-impl Start<'_> {
+impl Start {
     async fn run(self, public: TcpListener) -> Result<(), UpError> {
-        let settings = self.file.as_ref().map(|file| file.plan.settings.clone()).unwrap_or_default();
-        let master = settings.master_key.clone().unwrap_or_else(|| self.roots.master.clone());
-        let has_file = self.file.is_some();
+        let settings = settings_of(self.file.as_ref());
         let config = Config {
             database: self.database,
             roots: Roots::load(&self.folders.secrets, &settings)?,
             file: self.file,
             usage_retention: None,
         };
+        let started = self.readiness.condition("started");
         let control = tokio::select! {
             control = ControlPlane::start(&config, &self.readiness, &self.shutdown) => control?,
             () = self.shutdown.draining() => return Ok(()),
         };
-        let (dialer, mut line) = Dialer::local();
-        let serving = control.clone();
-        tokio::spawn(async move {
-            while let Some(connection) = line.recv().await {
-                serving.serve_local(connection);
-            }
-        });
-        let node = self.roots.node;
-        todo!()
+        let node = DataPlane::start(node_options(&control, &self.folders.data, &self.logs), &self.readiness, &self.shutdown)?;
+        let document_path = settings.api.openapi_path.as_deref().unwrap_or(OPENAPI_PATH);
+        let service = Public::new(node.service(), control.management(), control.openapi(), document_path);
+        let served = self.public.open(HttpLimits::default(), &self.shutdown)?;
+        tokio::spawn(listen::serve(public, service, served, self.shutdown.clone()));
+
+        let key = match config.file {
+            Some(_) => None,
+            None => demonstration::prepare(&control.management(), &config.roots.master, &self.folders.secrets).await?,
+        };
+        let mut waiting = self.readiness.clone();
+        tokio::select! {
+            () = until_met(&mut waiting, &started) => {}
+            () = self.shutdown.draining() => {}
+        }
+        let places = Places {
+            public: self.public.url(self.addresses.public),
+            operations: format!("http://{}", self.addresses.operations),
+            secrets: &self.folders.secrets,
+            demonstration_key: key.as_deref(),
+        };
+        introduction::write(&mut io::stdout().lock(), &places).map_err(failed("writing to standard output"))?;
+        self.shutdown.finished().await;
+        control.close().await;
+        Ok(())
     }
+}
+
+/// The data plane of this process: it dials the control plane of this process.
+fn node_options(control: &ControlPlane, data_dir: &Path, logs: &Arc<Logs>) -> Options {
+    let (dialer, mut line) = Dialer::local();
+    let control = control.clone();
+    tokio::spawn(async move {
+        while let Some(connection) = line.recv().await {
+            control.serve_local(connection);
+        }
+    });
+    let logs = Arc::clone(logs);
+    Options {
+        dialer,
+        data_dir: Some(data_dir.to_owned()),
+        labels: HashMap::new(),
+        max_stale: None,
+        limits: CallLimits::default(),
+        log_level: Arc::new(move |level: &str| {
+            if let Err(error) = logs.set_level(level) {
+                tracing::warn!(%error, "the log level stays as it is");
+            }
+        }),
+    }
+}
+
+/// Waits until nothing but `started` stands in the way, and then says so.
+async fn until_met(readiness: &mut Readiness, started: &Condition) {
+    while readiness.unmet().len() > 1 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    started.set(true);
 }
