@@ -9,6 +9,7 @@ use shared::catalog::{BalanceStrategy, CarbonFacts, ProviderKind, RouterKind};
 use shared::kernel::money::Amount;
 use shared::kernel::secret::Secret;
 use shared::runtime::logs::LogSettings;
+use shared::runtime::public::PublicSettings;
 
 use crate::domain::CredentialSpec;
 
@@ -56,6 +57,8 @@ pub struct Settings {
     pub database: Option<Database>,
     /// The public port.
     pub listen: Option<SocketAddr>,
+    /// How the public port is served.
+    pub public: PublicSettings,
     /// The operations port.
     pub operations_listen: Option<SocketAddr>,
     /// How long listeners stay open after a signal.
@@ -91,8 +94,25 @@ pub struct ApiDescription {
     pub license_identifier: Option<String>,
     /// A URL.
     pub license_url: Option<String>,
-    /// The path of the document.
+    /// The path of the document; empty: not served.
     pub openapi_path: Option<String>,
+    /// The path of the Swagger page; empty: not served.
+    pub docs_path: Option<String>,
+    /// The path of the ReDoc page; empty: not served.
+    pub redoc_path: Option<String>,
+    /// What tags stand for.
+    pub tags: Vec<ApiTag>,
+}
+
+/// What a tag of the document stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiTag {
+    /// Its name.
+    pub name: String,
+    /// Markdown.
+    pub description: Option<String>,
+    /// A URL where more is written, and what.
+    pub docs: Option<(String, Option<String>)>,
 }
 
 /// How the control plane reaches Postgres.

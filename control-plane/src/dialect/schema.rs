@@ -47,6 +47,8 @@ pub(super) enum Kind {
     Texts,
     /// One of a closed set.
     Word(fn() -> Vec<&'static str>),
+    /// Some of a closed set.
+    Words(fn() -> Vec<&'static str>),
     /// A map of these keys and no others.
     Map(&'static [Key]),
     /// A map that takes any argument of another library; these are known.
@@ -125,6 +127,7 @@ impl Kind {
             Self::Address => "an address and a port such as `127.0.0.1:8000`".to_owned(),
             Self::Texts => "a list of texts".to_owned(),
             Self::Word(words) => one_of(&words()),
+            Self::Words(words) => format!("a list of words, each {}", one_of(&words())),
             Self::Map(_) | Self::Open(_) => "a map".to_owned(),
             Self::Maps(_) => "a list of maps".to_owned(),
             Self::Any => "any value".to_owned(),

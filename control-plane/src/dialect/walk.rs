@@ -179,7 +179,7 @@ impl Walk<'_> {
         }
         match self.value(key.kind, &entry.node, &at) {
             Ok(value) => {
-                let shown = entry.node.scalar().map(|scalar| cut(scalar.shown())).unwrap_or_default();
+                let shown = shown(&entry.node);
                 fields.values.insert(key.name, Field { path: at, line: entry.line, shown, value });
             }
             Err(reason) => self.findings.refuse(&at, entry.line, reason),
@@ -213,6 +213,13 @@ impl Walk<'_> {
                         .ok_or_else(|| format!("its item {index} is {}; {} is expected", node.kind(), kind.expected()))
                 };
                 items.iter().enumerate().map(text).collect::<Result<_, _>>().map(Typed::Texts)
+            }
+            (Kind::Words(words), Value::List(items)) => {
+                let word = |node: &Node| match node.scalar().and_then(Scalar::as_text) {
+                    Some(text) if words().contains(&text) => Ok(text.to_owned()),
+                    _ => Err(not_a_word(node, &words())),
+                };
+                items.iter().map(word).collect::<Result<_, _>>().map(Typed::Texts)
             }
             (_, Value::Scalar(scalar)) => typed(kind, scalar).ok_or_else(|| mistyped(kind, scalar)),
             _ => Err(format!("is {}; {} is expected", node.kind(), kind.expected())),
@@ -259,6 +266,12 @@ impl Walk<'_> {
     }
 }
 
+/// What may be shown of a value: placeholders instead of what variables hold; the items of a list with commas.
+fn shown(node: &Node) -> String {
+    let scalars = node.scalar().into_iter().chain(node.items().iter().filter_map(Node::scalar));
+    cut(&scalars.map(Scalar::shown).collect::<Vec<_>>().join(", "))
+}
+
 /// The valid name that is most like a wrong one.
 fn nearest(name: &str, valid: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     // Compared in part: the measure takes quadratic time, and nobody meant a name that long.
@@ -295,7 +308,7 @@ fn typed(kind: Kind, scalar: &Scalar) -> Option<Typed> {
             let text = scalar.as_text()?;
             words().contains(&text).then(|| Typed::Text(text.to_owned()))
         }
-        Kind::Texts | Kind::Map(_) | Kind::Open(_) | Kind::Maps(_) | Kind::Any => None,
+        Kind::Texts | Kind::Words(_) | Kind::Map(_) | Kind::Open(_) | Kind::Maps(_) | Kind::Any => None,
     }
 }
 
@@ -315,6 +328,13 @@ fn duration(scalar: &Scalar, bare: f64) -> Option<Duration> {
     let plain = digits.trim().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let seconds: f64 = digits.trim().parse().ok().filter(|_| plain)?;
     Duration::try_from_secs_f64(seconds * factor).ok()
+}
+
+/// Names an item that is not in its closed set, with the nearest that is.
+fn not_a_word(node: &Node, words: &[&'static str]) -> String {
+    let Some(scalar) = node.scalar() else { return format!("holds {}; a list of words is expected", node.kind()) };
+    let nearest = nearest(scalar.text(), words.iter().copied()).unwrap_or_default();
+    format!("holds `{}`, which is not one of {}; the nearest is `{nearest}`", cut(scalar.shown()), words.join(", "))
 }
 
 /// Names what was found and what is expected; never the value of a secret.

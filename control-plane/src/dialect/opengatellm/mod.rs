@@ -2,11 +2,12 @@
 
 mod database;
 mod dependency_keys;
+mod description;
 mod model_keys;
 mod models;
+mod network;
 mod setting_keys;
 mod settings;
-mod zones;
 
 use shared::runtime::yaml::Node;
 

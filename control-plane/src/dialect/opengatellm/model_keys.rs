@@ -44,7 +44,7 @@ pub(super) const PROVIDER: &[Key] = &[
     honoured("timeout", CALL, "300", "For one attempt."),
     honoured(
         "model_carbon_footprint_zone",
-        Kind::Word(super::zones::all),
+        Kind::Word(|| shared::catalog::zones::all().collect()),
         "WOR",
         "Where it runs, for the carbon estimate.",
     )

@@ -1,6 +1,6 @@
 //! The keys of `settings`: OpenGateLLM's, its playground's, and our own.
 
-use shared::catalog::{Compatibility, UsageTokenizer};
+use shared::catalog::{Compatibility, RouteGroup, UsageTokenizer};
 
 use crate::dialect::schema::{CALL, Key, Kind, NOT_BUILT, honoured, mapped, without_effect};
 
@@ -24,12 +24,17 @@ pub(super) const SETTINGS: &[Key] = &[
     mapped("swagger_contact_email", Kind::Text, "settings.swagger_contact.email", "Older form."),
     mapped("swagger_contact_name", Kind::Text, "settings.swagger_contact.name", "Older form."),
     honoured("swagger_license_info", Kind::Map(LICENSE), "none", "Licence shown in /openapi.json."),
-    honoured("swagger_openapi_url", Kind::Text, "/openapi.json", "Path of the document."),
-    without_effect("swagger_openapi_tags", Kind::Any, NOT_BUILT, "Tags shown in /openapi.json."),
-    without_effect("swagger_docs_url", Kind::Text, NOT_BUILT, "Path of the Swagger pages."),
-    without_effect("swagger_redoc_url", Kind::Text, NOT_BUILT, "Path of the ReDoc pages."),
-    without_effect("disabled_routers", Kind::Texts, NOT_BUILT, "Route groups to switch off."),
-    without_effect("hidden_routers", Kind::Texts, NOT_BUILT, "Route groups to leave out of /openapi.json."),
+    honoured(
+        "swagger_openapi_url",
+        Kind::Text,
+        "/openapi.json",
+        "Path of the document; empty: neither it nor the pages are served.",
+    ),
+    honoured("swagger_openapi_tags", Kind::Maps(TAG), "none", "Tags described in /openapi.json."),
+    honoured("swagger_docs_url", Kind::Text, "/docs", "Path of the Swagger page; empty: not served."),
+    honoured("swagger_redoc_url", Kind::Text, "/redoc", "Path of the ReDoc page; empty: not served."),
+    honoured("disabled_routers", GROUPS, "none", "Route groups to switch off: their routes answer 404."),
+    honoured("hidden_routers", GROUPS, "none", "Route groups to leave out of /openapi.json."),
     without_effect("front_url", Kind::Text, PLAYGROUND, "Address of the web pages."),
     // Who may come in.
     honoured(
@@ -122,6 +127,16 @@ pub(super) const SETTINGS: &[Key] = &[
     honoured("operations_listen", Kind::Address, "127.0.0.1:9464", "The operations port (`--operations-listen` wins)."),
     honoured("min_drain", DRAIN, "10", "How long listeners stay open after SIGTERM."),
     honoured("drain_timeout", DRAIN, "that of the plane", "How long work in flight may take after that."),
+    // Where the gateway stands; flags win over these.
+    honoured("tls", Kind::Map(TLS), "plain HTTP", "HTTPS on the public port."),
+    honoured("cors", Kind::Texts, "none", "Origins whose web pages may call (`*`: all of them, without cookies)."),
+    honoured("path_prefix", Kind::Text, "none", "The path that everything is served below (`--path-prefix` wins)."),
+    honoured(
+        "trusted_proxies",
+        Kind::Texts,
+        "none",
+        "Blocks of addresses whose X-Forwarded-For is believed (`--trusted-proxies` wins).",
+    ),
     // The playground's.
     without_effect("playground_opengatellm_url", Kind::Text, PLAYGROUND, "Where the API is."),
     without_effect("playground_opengatellm_timeout", CALL, PLAYGROUND, "For one call."),
@@ -140,6 +155,24 @@ const CONTACT: &[Key] = &[
     honoured("name", Kind::Text, "none", "Who."),
     honoured("url", Kind::Text, "none", "Where."),
     honoured("email", Kind::Text, "none", "Where."),
+];
+
+const GROUPS: Kind = Kind::Words(|| RouteGroup::ALL.iter().map(|group| group.as_str()).collect());
+
+const TAG: &[Key] = &[
+    honoured("name", Kind::Text, "none", "Which.").required(),
+    honoured("description", Kind::Text, "none", "Markdown."),
+    honoured("externalDocs", Kind::Map(TAG_DOCS), "none", "Where more is written."),
+];
+
+const TAG_DOCS: &[Key] = &[
+    honoured("url", Kind::Text, "none", "Where.").required(),
+    honoured("description", Kind::Text, "none", "What."),
+];
+
+const TLS: &[Key] = &[
+    honoured("certificate", Kind::Text, "none", "PEM file, intermediates after it; taken anew when it changes.").required(),
+    honoured("key", Kind::Text, "none", "PEM file of its private key.").required(),
 ];
 
 const LICENSE: &[Key] = &[

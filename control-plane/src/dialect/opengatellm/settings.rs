@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shared::catalog::Compatibility;
+use shared::catalog::{Compatibility, RouteGroups};
 use shared::kernel::secret::Secret;
 use shared::runtime::logs::{LogFormat, LogSettings, parse_level};
 use shared::runtime::secrets_dir::MIN_LENGTH;
 
+use super::{description, network};
 use crate::dialect::finding::{Findings, Outcome};
-use crate::dialect::plan::{ApiDescription, Ownership, Settings};
+use crate::dialect::plan::{Ownership, Settings};
 use crate::dialect::walk::Fields;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -26,7 +27,8 @@ pub(super) fn read(fields: &Fields, dev: bool, findings: &mut Findings) -> Setti
         key_max_expiration: days(fields, "auth_key_max_expiration_days"),
         logs: logs(fields, findings),
         metrics: fields.bool("monitoring_prometheus_enabled"),
-        api: api(fields, findings),
+        api: description::read(fields, findings),
+        public: network::read(fields, findings),
         listen: fields.address("listen"),
         operations_listen: fields.address("operations_listen"),
         min_drain: fields.duration("min_drain"),
@@ -39,6 +41,8 @@ pub(super) fn read(fields: &Fields, dev: bool, findings: &mut Findings) -> Setti
     fleet.usage_tokenizer = word(fields, "usage_tokenizer").unwrap_or(fleet.usage_tokenizer);
     fleet.app_title = fields.text("app_title").unwrap_or_else(|| fleet.app_title.clone());
     fleet.master_inference = fields.bool("auth_master_key_inference").unwrap_or(true);
+    fleet.disabled_routers = groups(fields, "disabled_routers");
+    fleet.hidden_routers = groups(fields, "hidden_routers");
     if fields.text("models_ownership").as_deref() == Some("seed") {
         settings.models_ownership = Ownership::Seed;
     }
@@ -116,40 +120,6 @@ fn logs(fields: &Fields, findings: &mut Findings) -> LogSettings {
     logs
 }
 
-fn api(fields: &Fields, findings: &mut Findings) -> ApiDescription {
-    let (contact, license) = (fields.map("swagger_contact"), fields.map("swagger_license_info"));
-    for name in ["name", "url", "email"] {
-        let older = fields.get(&format!("swagger_contact_{name}"));
-        if let (Some(older), Some(newer)) = (older, contact.get(name)) {
-            findings.refuse(&older.path, older.line, format!("is the same as `{}`; leave one of them out", newer.path));
-        }
-    }
-    let openapi = fields.get("swagger_openapi_url").zip(fields.text("swagger_openapi_url"));
-    if let Some((field, path)) = &openapi
-        && (!path.starts_with('/') || path.starts_with("/v1") || path.contains(['{', '}', '*', '?', '#', ' ']))
-    {
-        findings.refuse(
-            &field.path,
-            field.line,
-            format!("is `{}`; a path outside `/v1` such as `/openapi.json` is expected", field.shown),
-        );
-    }
-    ApiDescription {
-        title: fields.text("app_title"),
-        version: fields.text("swagger_version"),
-        summary: fields.text("swagger_summary"),
-        description: fields.text("swagger_description"),
-        terms_of_service: fields.text("swagger_terms_of_service"),
-        contact_name: contact.text("name").or_else(|| fields.text("swagger_contact_name")),
-        contact_url: contact.text("url").or_else(|| fields.text("swagger_contact_url")),
-        contact_email: contact.text("email").or_else(|| fields.text("swagger_contact_email")),
-        license_name: license.text("name"),
-        license_identifier: license.text("identifier"),
-        license_url: license.text("url"),
-        openapi_path: openapi.map(|(_, path)| path),
-    }
-}
-
 /// Two listeners cannot share a port, whatever their addresses look like.
 fn ports(fields: &Fields, findings: &mut Findings) {
     let clash = |one: SocketAddr, two: SocketAddr| {
@@ -176,6 +146,10 @@ fn usage(fields: &Fields, findings: &mut Findings) {
         let reason = "usage is always recorded: budgets and limits are computed from it".to_owned();
         findings.set(&field.path, field.line, Outcome::NoEffect { reason });
     }
+}
+
+fn groups(fields: &Fields, name: &str) -> RouteGroups {
+    fields.texts(name).iter().filter_map(|word| word.parse().ok()).collect()
 }
 
 fn word<T: std::str::FromStr>(fields: &Fields, name: &str) -> Option<T> {
