@@ -137,7 +137,7 @@ impl Fields {
 
 fn json_error(error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
-    if text.contains("surrogate") || text.contains("unicode code point") {
+    if text.contains("hex escape") || text.contains("unicode code point") {
         return ApiError::Encoding;
     }
     ApiError::Json(format!("The body is not a JSON object that can be read: {text}"))

@@ -54,7 +54,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 type Routes = OpenApiRouter<AppState>;
 
 /// The whole management surface, and its description.
-#[must_use]
 pub fn router(state: AppState) -> (axum::Router, OpenApi) {
     let (routes, document) = Routes::default()
         .merge(organizations::routes())
