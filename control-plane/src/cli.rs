@@ -98,6 +98,9 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     if args.insecure {
         tracing::warn!("--insecure: data planes are let in by their join token alone, without TLS");
     }
+    for finding in serve.config.file.iter().flat_map(|file| file.findings.without_effect()) {
+        tracing::warn!(target: "configuration", "{finding}");
+    }
     run(serve, |ready| {
         let mut out = io::stdout();
         writeln!(out, "{ready}").and_then(|()| out.flush())

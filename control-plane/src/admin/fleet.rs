@@ -96,7 +96,8 @@ impl NodeObject {
             last_seen: status.last_seen.timestamp(),
             acknowledged_revision: acknowledged,
             acknowledged_at: status.acknowledged_at.map(|at| at.timestamp()),
-            revision: status.pulse.revision,
+            // Before its first sign of life a node has only acknowledged.
+            revision: status.pulse.revision.max(acknowledged.unwrap_or(0)),
             current: acknowledged.is_some_and(|revision| revision >= head),
             rejected: rejected.collect(),
             stopped: status.stopped,

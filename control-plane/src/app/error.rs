@@ -4,6 +4,7 @@ use std::io;
 
 use shared::runtime::listen::ListenError;
 use shared::runtime::metrics::MetricsError;
+use shared::runtime::tls::TlsError;
 
 use crate::reconcile::ReconcileError;
 use crate::store::StoreError;
@@ -24,6 +25,9 @@ pub enum StartError {
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate of the public port.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics recorder.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -50,7 +54,7 @@ impl StartError {
                     | StoreError::NoRight { .. }
                     | StoreError::Newer { .. }
             ),
-            Self::Vault(_) | Self::Reconcile(_) => true,
+            Self::Vault(_) | Self::Reconcile(_) | Self::Tls(_) => true,
             Self::Listen(_) | Self::Metrics(_) | Self::Io { .. } => false,
         }
     }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use shared::runtime::listen::{self, HttpLimits};
 use shared::runtime::metrics::Metrics;
 use shared::runtime::operations;
+use shared::runtime::public::PublicSettings;
 use shared::runtime::readiness::Readiness;
 use shared::runtime::shutdown::Shutdown;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -46,7 +48,9 @@ pub async fn run(serve: ServeConfig, announce: impl FnOnce(&str) -> io::Result<(
     let public = listen::bind(serve.listen, "--listen")?;
     let grpc = listen::bind(serve.grpc_listen, "--grpc-listen")?;
     let operations = listen::bind(serve.operations_listen, "--operations-listen")?;
-    let line = ready_line(&public, &grpc, &operations).map_err(StartError::io("the addresses cannot be read"))?;
+    let port = serve.public.open(HttpLimits::default(), &shutdown)?;
+    let line = ready_line(&serve.public, &public, &grpc, &operations)
+        .map_err(StartError::io("the addresses cannot be read"))?;
 
     let shown = metrics.clone();
     let probes = operations::routes(readiness.clone(), settings.metrics.unwrap_or(true).then_some(shown));
@@ -56,14 +60,26 @@ pub async fn run(serve: ServeConfig, announce: impl FnOnce(&str) -> io::Result<(
         plane = ControlPlane::start(&serve.config, &readiness, &shutdown) => plane?,
         () = shutdown.draining() => return Ok(()),
     };
-    tokio::spawn(listen::serve(public, plane.management(), HttpLimits::default(), shutdown.clone()));
+    tokio::spawn(listen::serve(public, plane.management(), port, shutdown.clone()));
     serve_grpc(grpc, &plane, &shutdown);
     started.set(true);
-    announce(&line).map_err(StartError::io("the ready line cannot be printed"))?;
-    tracing::info!("{line}");
+    tokio::select! {
+        () = ready(&readiness) => {
+            announce(&line).map_err(StartError::io("the ready line cannot be printed"))?;
+            tracing::info!("{line}");
+        }
+        () = shutdown.draining() => {}
+    }
     shutdown.finished().await;
     plane.close().await;
     Ok(())
+}
+
+/// Waits until nothing stands in the way.
+async fn ready(readiness: &Readiness) {
+    while !readiness.unmet().is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Data planes' streams never end by themselves: they get until the connections of the public port are done.
@@ -103,7 +119,12 @@ fn server() -> Server {
         .initial_connection_window_size(Some(CONNECTION_WINDOW))
 }
 
-fn ready_line(public: &TcpListener, grpc: &TcpListener, operations: &TcpListener) -> io::Result<String> {
-    let (public, grpc, operations) = (public.local_addr()?, grpc.local_addr()?, operations.local_addr()?);
-    Ok(format!("ready: public=http://{public} grpc=http://{grpc} operations=http://{operations}"))
+fn ready_line(
+    settings: &PublicSettings,
+    public: &TcpListener,
+    grpc: &TcpListener,
+    operations: &TcpListener,
+) -> io::Result<String> {
+    let (public, grpc, operations) = (settings.url(public.local_addr()?), grpc.local_addr()?, operations.local_addr()?);
+    Ok(format!("ready: public={public} grpc=http://{grpc} operations=http://{operations}"))
 }
