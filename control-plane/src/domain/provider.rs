@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use shared::catalog::{CarbonFacts, ProviderKind, RouterKind};
+use shared::catalog::{CarbonFacts, ProviderKind, RouterKind, zones};
 use shared::kernel::ids::RouterId;
 use shared::kernel::secret::Secret;
 use url::{Host, Url};
@@ -98,7 +98,7 @@ impl ProviderSpec {
             return Err(Error::invalid("weight", weight, "1 to 1000000, or null, is expected"));
         }
         let zone = &self.carbon.zone;
-        if zone.len() != 3 || !zone.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        if !zones::is_known(zone) {
             let expected = "an ISO 3166-1 alpha-3 code such as FRA, or WOR for the world, is expected";
             return Err(Error::invalid("model_hosting_zone", zone, expected));
         }

@@ -145,8 +145,10 @@ fn a_provider_fits_its_router() {
     assert_eq!(detail, "Invalid model provider type vllm for automatic-speech-recognition router.");
     let timeout = ProviderSpec { timeout: Duration::ZERO, ..spec.clone() };
     assert_eq!(field_of(timeout.check(RouterKind::TextGeneration).unwrap_err()), "timeout");
-    let zone = ProviderSpec { carbon: CarbonFacts { zone: "fr".into(), ..spec.carbon.clone() }, ..spec.clone() };
-    assert_eq!(field_of(zone.check(RouterKind::TextGeneration).unwrap_err()), "model_hosting_zone");
+    for code in ["fr", "fra", "XXX", ""] {
+        let zone = ProviderSpec { carbon: CarbonFacts { zone: code.into(), ..spec.carbon.clone() }, ..spec.clone() };
+        assert_eq!(field_of(zone.check(RouterKind::TextGeneration).unwrap_err()), "model_hosting_zone", "{code}");
+    }
     let params = ProviderSpec { carbon: CarbonFacts { total_params: Some(f64::NAN), ..spec.carbon.clone() }, ..spec };
     assert_eq!(field_of(params.check(RouterKind::TextGeneration).unwrap_err()), "model_total_params");
 }

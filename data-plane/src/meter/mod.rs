@@ -5,11 +5,13 @@
 //! | [`reported`] | usage objects of upstreams, read leniently |
 //! | [`text`] | the text of requests and answers, for counting |
 //! | [`tokenizer`] | counting, off the request path |
+//! | [`carbon`] | an estimate of electricity and greenhouse gases |
 //! | [`sink`] | where records go |
 //! | [`refusals`] | one record for many equal refusals |
 //!
 //! Admission never tokenises; only a call whose upstream reported nothing is counted, and its record says so.
 
+pub(crate) mod carbon;
 pub(crate) mod refusals;
 pub(crate) mod reported;
 pub(crate) mod sink;
