@@ -96,7 +96,8 @@ pub(crate) fn authenticate(
         )
         .retry_after(1),
         AuthRefusal::Unknown => unauthenticated("invalid_api_key", "The API key is not known.", "Invalid API key."),
-        AuthRefusal::Expired => Fault::new(FaultKind::AccountDisabled, "account_expired", "The API key, or the account it belongs to, has expired.")
+        AuthRefusal::KeyExpired => unauthenticated("invalid_api_key", "The API key has expired.", "Invalid API key."),
+        AuthRefusal::AccountExpired => Fault::new(FaultKind::AccountDisabled, "account_disabled", "The account that the API key belongs to has expired.")
             .detailed("Your account has expired. Please contact support to renew your account."),
         AuthRefusal::Blocked => Fault::new(FaultKind::AccountDisabled, "account_disabled", "The API key, or the account it belongs to, is disabled.")
             .detailed("Access denied, please contact your administrator."),

@@ -21,9 +21,12 @@ pub enum AuthRefusal {
     /// Nobody's, or no longer anybody's.
     #[error("the key is not known")]
     Unknown,
-    /// The key, its user or its organization has expired.
-    #[error("the key or its account has expired")]
-    Expired,
+    /// The key's own time is over.
+    #[error("the key has expired")]
+    KeyExpired,
+    /// The time of its user or organization is over.
+    #[error("the account of the key has expired")]
+    AccountExpired,
     /// The key, its user, role or organization is blocked.
     #[error("the key or its account is blocked")]
     Blocked,
@@ -130,7 +133,8 @@ impl Table {
             closed |= standing.closed;
         }
         match (expired, closed) {
-            (true, _) => Err(AuthRefusal::Expired),
+            (true, _) if key.expires.is_some_and(|end| end <= now) => Err(AuthRefusal::KeyExpired),
+            (true, _) => Err(AuthRefusal::AccountExpired),
             (_, true) => Err(AuthRefusal::Closed),
             _ => Ok(()),
         }

@@ -90,7 +90,8 @@ fn blocked_and_expired_are_said_only_to_the_right_secret() {
         assert_eq!(refusal(&blocked, world.member_key.text.expose()), AuthRefusal::Blocked, "{id}");
         assert!(blocked.authenticate(world.admin_key.text.expose(), NOW).is_ok());
         let past = Resource { version: 2, expires: Some(at(999_999)), ..world.get(id) };
-        assert_eq!(refusal(&delta(&table, &[past], &[]), world.member_key.text.expose()), AuthRefusal::Expired, "{id}");
+        let expired = if id == MEMBER_KEY { AuthRefusal::KeyExpired } else { AuthRefusal::AccountExpired };
+        assert_eq!(refusal(&delta(&table, &[past], &[]), world.member_key.text.expose()), expired, "{id}");
         let future = Resource { version: 2, expires: Some(at(1_000_001)), ..world.get(id) };
         assert!(delta(&table, &[future], &[]).authenticate(world.member_key.text.expose(), NOW).is_ok());
         let mut wrong = world.member_key.text.expose().to_owned();

@@ -7,17 +7,23 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
+use data_plane::app::PublicService;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
+use http_body_util::Empty;
 use serde_json::{Value, json};
 use shared::kernel::secret::Secret;
+use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
 /// The public name of the demonstration router.
 pub(crate) const ROUTER: &str = "demonstration";
+/// How long a change may take to reach the data plane of the same process, with much to spare.
+const PATIENCE: Duration = Duration::from_secs(5);
 const KEY_FILE: &str = "demonstration.key";
 
 /// Why there is no demonstration.
@@ -44,7 +50,7 @@ pub(crate) enum DemonstrationError {
     },
 }
 
-/// The file with the demonstration key, made with the objects around it if `first` says that this database is new.
+/// The file with the demonstration key; made, with the objects around it, when the database has no router yet.
 pub(crate) async fn prepare(
     management: &Router,
     master: &Secret,
@@ -72,6 +78,23 @@ pub(crate) async fn prepare(
     let text = key.get("value").and_then(Value::as_str).unwrap_or_default();
     write(&file, text).map_err(|source| DemonstrationError::File { path: file.clone(), source })?;
     Ok(Some(file))
+}
+
+/// Waits until the data plane knows the key: the line that is printed next must work at once.
+pub(crate) async fn until_known(inference: &PublicService, file: &Path) -> Result<(), DemonstrationError> {
+    let read = fs::read_to_string(file);
+    let key = read.map_err(|source| DemonstrationError::File { path: file.to_owned(), source })?;
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let request = Request::get("/v1/models").header(AUTHORIZATION, format!("Bearer {}", key.trim()));
+        let Ok(request) = request.body(Empty::<Bytes>::new()) else { return Ok(()) };
+        let Ok(response) = inference.clone().oneshot(request).await;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 struct Admin<'a> {

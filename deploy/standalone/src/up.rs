@@ -243,10 +243,12 @@ impl Start {
             Some(_) => None,
             None => demonstration::prepare(&control.management(), &config.roots.master, &self.folders.secrets).await?,
         };
-        let mut waiting = self.readiness.clone();
         tokio::select! {
-            () = until_met(&mut waiting, &started) => {}
+            () = until_met(&self.readiness, &started) => {}
             () = self.shutdown.draining() => {}
+        }
+        if let Some(key) = &key {
+            demonstration::until_known(&node.service(), key).await?;
         }
         let places = Places {
             public: self.public.url(self.addresses.public),
@@ -286,7 +288,7 @@ fn node_options(control: &ControlPlane, data_dir: &Path, logs: &Arc<Logs>) -> Op
 }
 
 /// Waits until nothing but `started` stands in the way, and then says so.
-async fn until_met(readiness: &mut Readiness, started: &Condition) {
+async fn until_met(readiness: &Readiness, started: &Condition) {
     while readiness.unmet().len() > 1 {
         sleep(Duration::from_millis(5)).await;
     }
