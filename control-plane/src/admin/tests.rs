@@ -5,9 +5,23 @@ use serde_json::value::RawValue;
 use shared::catalog::RouterKind;
 use shared::kernel::money::Amount;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use shared::kernel::secret::{Secret, SecretBytes};
+use tower::ServiceExt;
+
 use super::body::{Fields, FromField, Word};
 use super::error::ApiError;
+use super::{AdminSettings, AppState};
+use crate::access::{Access, AccessSettings};
 use crate::domain::{Lookup, Patch};
+use crate::store::Store;
+use crate::vault::KeyRing;
 
 fn field<T: FromField>(json: &str) -> Result<T, String> {
     let raw = RawValue::from_string(json.to_owned()).unwrap();
@@ -80,4 +94,91 @@ fn a_secret_of_the_wrong_type_is_not_repeated() {
     let raw = RawValue::from_string("[\"canary\"]".into()).unwrap();
     let problems = shared::kernel::secret::Secret::from_field(&raw).unwrap_err();
     assert!(!format!("{problems:?}").contains("canary"));
+}
+
+const MASTER: &str = "a master key that is long enough for a test";
+
+fn state() -> AppState {
+    let store = Store::nowhere();
+    let settings = AccessSettings {
+        master_key: Secret::new(MASTER.into()),
+        master_name: "master".into(),
+        pepper: SecretBytes::new(vec![1; 32]),
+        session_duration: Duration::from_secs(60),
+    };
+    AppState {
+        access: Access::new(store.clone(), settings),
+        store,
+        vault: Arc::new(KeyRing::parse(&Secret::new("0123456789abcdef".repeat(4))).unwrap()),
+        nodes: crate::fleet::nodes::Nodes::default(),
+        settings: Arc::new(AdminSettings::default()),
+    }
+}
+
+async fn send(method: &str, path: &str, key: Option<&str>, body: &str) -> (StatusCode, http::HeaderMap, Value) {
+    let (router, _) = super::router(state());
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    let response = router.oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+/// Denied by default: whatever is described asks for a credential, but for the two routes that cannot.
+#[tokio::test]
+async fn every_route_asks_who_speaks() {
+    let (_, document) = super::router(state());
+    let document = serde_json::to_value(&document).unwrap();
+    let mut ids = std::collections::HashSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{method} {path}: id used twice"
+            );
+            let place = path.replace("{id}", "1");
+            let (status, headers, body) = send(&method.to_uppercase(), &place, None, "{").await;
+            assert!(headers.contains_key("x-request-id"), "{method} {path}");
+            if ["/health", "/v1/auth/login"].contains(&path.as_str()) {
+                assert_ne!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+                continue;
+            }
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}: {body}");
+            assert_eq!(headers["www-authenticate"], "Bearer", "{method} {path}");
+            assert_eq!(body["error"]["code"], "missing_api_key", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_database_the_answer_is_quick_and_says_when_to_come_back() {
+    let began = Instant::now();
+    for key in [MASTER, "sk-whoever"] {
+        let (status, headers, body) = send("GET", "/v1/admin/roles", Some(key), "").await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &"store_unavailable".into()));
+        assert!(headers.contains_key("retry-after"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_are_not_there() {
+    let (status, _, body) = send("GET", "/v1/admin/nothing", Some(MASTER), "").await;
+    assert_eq!((status, &body["detail"]), (StatusCode::NOT_FOUND, &"Not Found".into()));
+    let (status, headers, body) = send("DELETE", "/v1/admin/roles", Some(MASTER), "").await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::METHOD_NOT_ALLOWED, &"method_not_allowed".into()));
+    assert!(headers["allow"].to_str().unwrap().contains("POST"));
+}
+
+#[tokio::test]
+async fn a_change_takes_what_a_create_takes_and_requires_nothing() {
+    let (_, document) = super::router(state());
+    let document = serde_json::to_value(&document).unwrap();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["RoleBody"]["required"], serde_json::json!(["name"]));
+    assert_eq!(schemas["RoleBodyChange"]["properties"], schemas["RoleBody"]["properties"]);
+    assert!(schemas["RoleBodyChange"].get("required").is_none());
 }

@@ -100,6 +100,14 @@ impl Store {
         Ok(Self { pool, options: connect })
     }
 
+    /// A handle to a database that is never there, for tests of what comes before it.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1);
+        let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(50)).connect_lazy_with(options.clone());
+        Self { pool, options }
+    }
+
     /// A connection for reading, or for one statement.
     ///
     /// # Errors
