@@ -19,6 +19,7 @@ mod keys;
 mod me;
 mod openapi;
 mod organizations;
+mod pages;
 mod providers;
 pub mod query;
 pub mod reply;
@@ -32,20 +33,21 @@ mod users;
 
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use shared::catalog::RouteGroups;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use context::{Account, Admin, Context, Current, Origin};
 pub use error::{ApiError, Problem};
 pub use request_id::RequestId;
-pub use state::{AdminSettings, AppState, OpenApiInfo};
+pub use state::{AdminSettings, AppState, OpenApiInfo, TagInfo};
 
 /// After which a request is given up: a database that hangs must not collect requests.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -70,19 +72,36 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
         .merge(usage::routes())
         .merge(fleet::routes())
         .split_for_parts();
-    let document = openapi::complete(document, &state.settings.openapi);
-    let text = Bytes::from(document.to_json().unwrap_or_default());
-    let described = get(move || async move {
-        (StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text)
-    });
+    let settings = &state.settings;
+    let document = openapi::complete(document, settings);
+    let mut routes = routes.merge(pages::routes(&settings.openapi));
+    if !settings.openapi.path.is_empty() {
+        routes = routes.route(&settings.openapi.path, describe(&document));
+    }
     let router = routes
-        .route(&state.settings.openapi.path, described)
         .fallback(|| async { ApiError::UnknownPath })
         .method_not_allowed_fallback(|| async { ApiError::Method })
         .layer(from_fn(deadline))
+        .layer(from_fn_with_state(settings.disabled, open_groups))
         .layer(from_fn(request_id::layer))
         .with_state(state);
     (router, document)
+}
+
+/// The document as it is served.
+fn describe(document: &OpenApi) -> MethodRouter<AppState> {
+    let text = Bytes::from(document.to_json().unwrap_or_default());
+    get(move || async move {
+        (StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text)
+    })
+}
+
+/// Routes of groups that are switched off are not there.
+async fn open_groups(State(disabled): State<RouteGroups>, request: Request, next: Next) -> Response {
+    if disabled.hold(request.uri().path()) {
+        return ApiError::UnknownPath.into_response();
+    }
+    next.run(request).await
 }
 
 async fn deadline(request: Request, next: Next) -> Response {

@@ -1,11 +1,14 @@
 //! The OpenAPI document, generated from the handlers and completed here.
 
+use shared::document::{leave_out, serve_below};
+use utoipa::openapi::external_docs::ExternalDocsBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{
     Components, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Response, Schema, SecurityRequirement,
 };
 
-use super::state::OpenApiInfo;
+use super::state::{AdminSettings, OpenApiInfo, TagInfo};
 
 /// The name of the security scheme.
 const BEARER: &str = "bearer";
@@ -14,8 +17,13 @@ const OPEN: &[&str] = &["/v1/auth/login", "/health"];
 
 /// Adds the operator's head, the security scheme, and what is the same for every route.
 #[must_use]
-pub(super) fn complete(mut document: OpenApi, info: &OpenApiInfo) -> OpenApi {
+pub(super) fn complete(mut document: OpenApi, settings: &AdminSettings) -> OpenApi {
+    let info = &settings.openapi;
     document.info = head(info);
+    if !info.tags.is_empty() {
+        document.tags = Some(info.tags.iter().map(tag).collect());
+    }
+    serve_below(&mut document, &info.prefix);
     let components = document.components.get_or_insert_with(Components::new);
     let scheme =
         HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A virtual key or the master key."));
@@ -47,6 +55,7 @@ pub(super) fn complete(mut document: OpenApi, info: &OpenApiInfo) -> OpenApi {
             }
         }
     }
+    leave_out(&mut document, settings.disabled.with(settings.hidden));
     document
 }
 
@@ -99,4 +108,9 @@ fn head(info: &OpenApiInfo) -> utoipa::openapi::Info {
         head.extensions = Some(summary);
     }
     head
+}
+
+fn tag(info: &TagInfo) -> Tag {
+    let docs = info.docs.as_ref().map(|(url, what)| ExternalDocsBuilder::new().url(url).description(what.as_ref()).build());
+    TagBuilder::new().name(&info.name).description(info.description.as_ref()).external_docs(docs).build()
 }

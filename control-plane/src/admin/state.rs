@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::catalog::RouteGroups;
+
 use crate::access::Access;
 use crate::fleet::nodes::Nodes;
 use crate::store::Store;
@@ -30,6 +32,10 @@ pub struct AdminSettings {
     pub key_max_expiration: Option<Duration>,
     /// The head of the OpenAPI document.
     pub openapi: OpenApiInfo,
+    /// Routes that are not there.
+    pub disabled: RouteGroups,
+    /// Routes that are served and not in the document.
+    pub hidden: RouteGroups,
 }
 
 /// The head of the OpenAPI document.
@@ -57,8 +63,27 @@ pub struct OpenApiInfo {
     pub license_identifier: Option<String>,
     /// Its text.
     pub license_url: Option<String>,
-    /// Where the document is served.
+    /// What tags stand for.
+    pub tags: Vec<TagInfo>,
+    /// Where the document is served; empty: nowhere.
     pub path: String,
+    /// Where Swagger UI shows it; empty: nowhere.
+    pub docs_path: String,
+    /// Where ReDoc shows it; empty: nowhere.
+    pub redoc_path: String,
+    /// Below which path everything is served.
+    pub prefix: String,
+}
+
+/// What a tag of the document stands for.
+#[derive(Debug, Clone)]
+pub struct TagInfo {
+    /// Its name.
+    pub name: String,
+    /// Markdown.
+    pub description: Option<String>,
+    /// A link to more, and what is there.
+    pub docs: Option<(String, Option<String>)>,
 }
 
 impl Default for OpenApiInfo {
@@ -75,7 +100,11 @@ impl Default for OpenApiInfo {
             license_name: None,
             license_identifier: None,
             license_url: None,
+            tags: Vec::new(),
             path: "/openapi.json".to_owned(),
+            docs_path: "/docs".to_owned(),
+            redoc_path: "/redoc".to_owned(),
+            prefix: String::new(),
         }
     }
 }

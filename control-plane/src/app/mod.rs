@@ -27,7 +27,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 use crate::access::{Access, AccessSettings};
-use crate::admin::{self, AdminSettings, AppState, OpenApiInfo};
+use crate::admin::{self, AdminSettings, AppState, OpenApiInfo, TagInfo};
 use crate::config::Config;
 use crate::dialect::Settings;
 use crate::fleet::{JoinTokens, nodes, nodes::Nodes};
@@ -94,8 +94,12 @@ impl ControlPlane {
                 session_duration: settings.session_duration.unwrap_or(SESSION),
             },
         );
-        let admin_settings =
-            AdminSettings { key_max_expiration: settings.key_max_expiration, openapi: openapi_info(&settings) };
+        let admin_settings = AdminSettings {
+            key_max_expiration: settings.key_max_expiration,
+            openapi: openapi_info(&settings, config.prefix.as_str()),
+            disabled: settings.fleet.disabled_routers,
+            hidden: settings.fleet.hidden_routers,
+        };
         let (management, openapi) = admin::router(AppState {
             store: store.clone(),
             vault: ring,
@@ -172,7 +176,7 @@ fn publish(
 }
 
 /// What the file says of the API, over the defaults.
-fn openapi_info(settings: &Settings) -> OpenApiInfo {
+fn openapi_info(settings: &Settings, prefix: &str) -> OpenApiInfo {
     let (api, default) = (settings.api.clone(), OpenApiInfo::default());
     OpenApiInfo {
         title: api.title.unwrap_or(default.title),
@@ -186,6 +190,10 @@ fn openapi_info(settings: &Settings) -> OpenApiInfo {
         license_name: api.license_name,
         license_identifier: api.license_identifier,
         license_url: api.license_url,
+        tags: api.tags.into_iter().map(|tag| TagInfo { name: tag.name, description: tag.description, docs: tag.docs }).collect(),
         path: api.openapi_path.unwrap_or(default.path),
+        docs_path: api.docs_path.unwrap_or(default.docs_path),
+        redoc_path: api.redoc_path.unwrap_or(default.redoc_path),
+        prefix: prefix.to_owned(),
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shared::kernel::secret::Secret;
+use shared::runtime::edge::PathPrefix;
 use shared::runtime::public::{HalfPair, PublicSettings};
 use shared::runtime::secrets_dir::{RootSecret, SecretsError, read, read_optional};
 use shared::runtime::shutdown::DrainTiming;
@@ -114,6 +115,8 @@ pub struct Config {
     pub file: Option<Loaded>,
     /// How long usage records are kept; absent: for ever.
     pub usage_retention: Option<Duration>,
+    /// Below which path clients find the management surface.
+    pub prefix: PathPrefix,
 }
 
 impl Config {
@@ -189,8 +192,10 @@ impl ServeConfig {
             return Err(ConfigError::OpenGrpc { address: grpc_listen });
         }
         let default = DrainTiming::default();
+        let public = args.public.clone().over(settings.public.clone())?;
+        let prefix = public.edge.prefix.clone();
         Ok(Self {
-            public: args.public.clone().over(settings.public.clone())?,
+            public,
             listen: args.listen.or(settings.listen).unwrap_or(LISTEN),
             grpc_listen,
             operations_listen: args.operations_listen.or(settings.operations_listen).unwrap_or(OPERATIONS_LISTEN),
@@ -204,6 +209,7 @@ impl ServeConfig {
                 roots: Roots::load(&args.secrets_dir, &settings)?,
                 file,
                 usage_retention: args.usage_retention,
+                prefix,
             },
         })
     }

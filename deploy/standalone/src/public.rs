@@ -13,6 +13,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
+use shared::catalog::RouteGroups;
+use shared::document::leave_out;
 use tower::Service;
 use utoipa::openapi::OpenApi;
 
@@ -33,8 +35,15 @@ struct Document {
 
 impl Public {
     /// Joins them; the head of the document is the management side's, which operators configure.
-    pub(crate) fn new(inference: PublicService, management: Router, document: &OpenApi, path: &str) -> Self {
-        let whole = document.clone().merge_from(data_plane::app::openapi());
+    pub(crate) fn new(
+        inference: PublicService,
+        management: Router,
+        document: &OpenApi,
+        unseen: RouteGroups,
+        path: &str,
+    ) -> Self {
+        let mut whole = document.clone().merge_from(data_plane::app::openapi());
+        leave_out(&mut whole, unseen);
         let text = whole.to_json().unwrap_or_default().into();
         Self { inference, management, document: Document { path: path.into(), text } }
     }

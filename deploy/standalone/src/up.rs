@@ -227,7 +227,10 @@ impl Start {
             roots: Roots::load(&self.folders.secrets, &settings)?,
             file: self.file,
             usage_retention: None,
+            prefix: self.public.edge.prefix.clone(),
         };
+        // A bad certificate is told before anything is waited for.
+        let served = self.public.open(HttpLimits::default(), &self.shutdown)?;
         let started = self.readiness.condition("started");
         let control = tokio::select! {
             control = ControlPlane::start(&config, &self.readiness, &self.shutdown) => control?,
@@ -235,8 +238,8 @@ impl Start {
         };
         let node = DataPlane::start(node_options(&control, &self.folders.data, &self.logs), &self.readiness, &self.shutdown)?;
         let document_path = settings.api.openapi_path.as_deref().unwrap_or(OPENAPI_PATH);
-        let service = Public::new(node.service(), control.management(), control.openapi(), document_path);
-        let served = self.public.open(HttpLimits::default(), &self.shutdown)?;
+        let unseen = settings.fleet.disabled_routers.with(settings.fleet.hidden_routers);
+        let service = Public::new(node.service(), control.management(), control.openapi(), unseen, document_path);
         tokio::spawn(listen::serve(public, service, served, self.shutdown.clone()));
 
         let key = match config.file {

@@ -24,6 +24,12 @@ impl RouteGroups {
         self.0 == 0
     }
 
+    /// Those of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether they share a group.
     #[must_use]
     pub const fn meets(self, other: Self) -> bool {
