@@ -92,7 +92,7 @@ fn values_are_read_exactly_or_not_at_all() {
 #[test]
 fn a_secret_of_the_wrong_type_is_not_repeated() {
     let raw = RawValue::from_string("[\"canary\"]".into()).unwrap();
-    let problems = shared::kernel::secret::Secret::from_field(&raw).unwrap_err();
+    let problems = Secret::from_field(&raw).unwrap_err();
     assert!(!format!("{problems:?}").contains("canary"));
 }
 
