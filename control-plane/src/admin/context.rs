@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::IF_MATCH;
 use http::request::Parts;
 use shared::catalog::Permission;
-use shared::runtime::listen::PeerAddr;
+use shared::runtime::listen::ClientAddr;
 
 use super::error::{ApiError, Problem};
 use super::request_id::RequestId;
@@ -63,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         Ok(Self {
             request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
-            address: parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical()),
+            address: parts.extensions.get::<ClientAddr>().map(|client| client.0),
         })
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
+use shared::runtime::listen::ClientAddr;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let id = given.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned);
     request.extensions_mut().insert(RequestId(id.clone()));
     // The path alone: a query string may hold what does not belong into a log.
+    let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("management", request_id = %id);
     let mut response = next.run(request).instrument(span).await;
@@ -31,6 +33,7 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     tracing::info!(
         target: "access",
         request_id = %id,
+        client = client.map(tracing::field::display),
         %method,
         path,
         status = response.status().as_u16(),

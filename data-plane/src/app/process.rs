@@ -47,7 +47,8 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let plane = DataPlane::start(options, &readiness, &shutdown)?;
     let routes = operations::routes(readiness.clone(), Some(metrics));
     tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
-    tokio::spawn(listen::serve(public, plane.service(), port, shutdown.clone()));
+    let service = plane.service().below(settings.edge.prefix);
+    tokio::spawn(listen::serve(public, service, port, shutdown.clone()));
     tokio::select! {
         () = ready(&readiness) => {
             let line = format!("ready: public={address} operations=http://{operations_at}\n");

@@ -1,6 +1,7 @@
 //! What is known of a call from its first moment on, passed by hand from phase to phase.
 
 use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use shared::kernel::clock::FleetTime;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) ids: Ids,
     /// When its head was read, for durations.
     pub(crate) begun: Instant,
+    /// Who asked.
+    pub(crate) peer: Option<IpAddr>,
     /// The same moment in fleet time.
     pub(crate) started: FleetTime,
     /// The endpoint called.

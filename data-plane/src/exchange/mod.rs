@@ -108,7 +108,7 @@ where
     let in_flight = services.meters.begin(endpoint.path);
     let (table, started) = (services.table.load(), services.clock.now());
     let principal = authenticate::authenticate(&table, &headers, peer, started, &services.failures)?;
-    let context = Context { ids, begun, started, endpoint, table };
+    let context = Context { ids, begun, peer, started, endpoint, table };
     let mut tail = Tail::new(Arc::clone(&services), context, principal, in_flight);
     let read = read::read(&headers, body, services.body_limit, &services.bodies).await;
     let begun = read.and_then(|(body, held)| {

@@ -3,7 +3,7 @@
 //! The tail travels with the answer into the response's body, because that is the only thing that lives until the
 //! client has its last byte or has left. Whatever drops it, settles it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::context::Context;
 use super::endpoint::Call;
 use super::fault::Fault;
 use super::read::Held;
+use crate::meter::carbon::{Impact, estimate};
 use crate::meter::reported::Reported;
 use crate::meter::sink::SinkFull;
 use crate::meter::text::Said;
@@ -76,6 +77,8 @@ pub(crate) struct Open {
     pub(crate) counted: Option<Counted>,
     /// What was answered, while it may have to be counted.
     pub(crate) said: Said,
+    /// The estimate of its impact, once it has been told: the caller and the record are told the same.
+    impact: OnceLock<Impact>,
     _in_flight: RequestInFlight,
 }
 
@@ -96,6 +99,7 @@ impl Tail {
             reported: None,
             counted: None,
             said: Said::Nothing,
+            impact: OnceLock::new(),
             _in_flight: in_flight,
         };
         Self { open: Some(Box::new(open)) }
@@ -187,6 +191,18 @@ impl Open {
         self.prices().cost(&self.tokens().0)
     }
 
+    /// What the answer cost the climate; asked for when the tokens are final.
+    pub(crate) fn impact(&self) -> Option<Impact> {
+        if let Some(told) = self.impact.get() {
+            return Some(*told);
+        }
+        let attempt = self.attempts.last()?;
+        let provider = self.router.as_ref()?.providers.iter().find(|provider| provider.id == attempt.provider)?;
+        let latency = self.trying.as_ref().map_or(attempt.latency, |(begun, _)| begun.elapsed());
+        let impact = estimate(&provider.noun.carbon, self.tokens().0.completion?, latency)?;
+        Some(*self.impact.get_or_init(|| impact))
+    }
+
     fn prices(&self) -> Prices {
         self.router.as_ref().map(|router| router.noun.prices).unwrap_or_default()
     }
@@ -198,6 +214,8 @@ impl Open {
             self.finish(status, ending, latency);
             return;
         }
+        // Should the process die while it counts, the end is known all the same.
+        self.services.sink.revise(&self.record(status, ending, latency));
         let job = self.counting();
         let counted = move || {
             self.counted = Some(job().0);
@@ -248,7 +266,7 @@ impl Open {
         }
         let record = self.record(status, ending, latency);
         self.services.meters.ended(self.context.endpoint.path, &record);
-        access_log::call(&record);
+        access_log::call(&record, self.context.peer);
         if record.outcome == Outcome::Refused {
             self.services.refusals.add(self.context.endpoint.path, record);
         } else if self.services.sink.submit(record).is_err() {
@@ -267,6 +285,7 @@ impl Open {
             Ending::Cancelled => (Outcome::Cancelled, Some(FaultKind::ClientGone)),
         };
         let (tokens, estimated) = self.tokens();
+        let impact = self.impact();
         let (ids, call, router) = (&self.context.ids, self.call.as_ref(), self.router.as_ref());
         UsageRecord {
             id: ids.call,
@@ -298,8 +317,8 @@ impl Open {
             cost: self.cost(),
             price_revision: self.prices().revision,
             leases: Vec::new(),
-            energy_kwh: None,
-            carbon_kg_co2eq: None,
+            energy_kwh: impact.map(|impact| impact.kwh),
+            carbon_kg_co2eq: impact.map(|impact| impact.kg_co2eq),
             config_revision: self.context.table.revision().0,
             count: 1,
         }

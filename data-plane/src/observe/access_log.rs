@@ -1,10 +1,12 @@
 //! One structured line for each request, told when its last byte has left.
 
+use std::net::IpAddr;
+
 use shared::catalog::FaultKind;
 use shared::usage::UsageRecord;
 
 /// Tells of a call that was authenticated.
-pub(crate) fn call(record: &UsageRecord) {
+pub(crate) fn call(record: &UsageRecord, client: Option<IpAddr>) {
     let provider = record.attempts.last().map(|attempt| attempt.provider);
     let provider = provider.as_ref().map(|provider| provider as &dyn std::fmt::Display);
     tracing::info!(
@@ -12,6 +14,7 @@ pub(crate) fn call(record: &UsageRecord) {
         call_id = %record.id,
         request_id = record.request_id,
         trace_id = record.trace_id,
+        client = client.map(tracing::field::display),
         method = record.method,
         path = record.endpoint,
         status = record.status,
@@ -37,6 +40,8 @@ pub(crate) fn call(record: &UsageRecord) {
 pub(crate) struct Plain<'a> {
     /// Its id.
     pub(crate) request_id: &'a str,
+    /// Who asked.
+    pub(crate) client: Option<IpAddr>,
     /// Its method.
     pub(crate) method: &'a str,
     /// The path of the endpoint; empty where nobody serves what was asked.
@@ -54,6 +59,7 @@ pub(crate) fn plain(line: &Plain<'_>) {
     tracing::info!(
         target: "access",
         request_id = line.request_id,
+        client = line.client.map(tracing::field::display),
         method = line.method,
         path = line.path,
         status = line.status,

@@ -38,6 +38,8 @@ use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use shared::catalog::FaultKind;
+use shared::document::{leave_out, serve_below};
+use shared::runtime::edge::PathPrefix;
 use shared::runtime::listen::{ClientAddr, PeerAddr};
 use tower_service::Service;
 
@@ -102,13 +104,33 @@ impl Route<'_> {
 #[derive(Clone)]
 pub struct PublicService {
     services: Arc<Services>,
-    document: Bytes,
+    prefix: PathPrefix,
 }
 
 impl PublicService {
     pub(crate) fn new(services: Arc<Services>) -> Self {
-        let document = openapi::document().to_json().unwrap_or_default();
-        Self { services, document: Bytes::from(document) }
+        Self { services, prefix: PathPrefix::default() }
+    }
+
+    /// The same for clients that find it below a path.
+    #[must_use]
+    pub fn below(mut self, prefix: PathPrefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// Whether the operators switched off what a path belongs to.
+    fn is_off(&self, path: &str) -> bool {
+        self.services.table.load().settings().disabled_routers.hold(path)
+    }
+
+    /// What the port offers now. Made for each request: few ask, and settings change.
+    fn document(&self) -> Bytes {
+        let table = self.services.table.load();
+        let mut document = openapi::document();
+        leave_out(&mut document, table.settings().disabled_routers.with(table.settings().hidden_routers));
+        serve_below(&mut document, self.prefix.as_str());
+        document.to_json().unwrap_or_default().into()
     }
 
     /// Whether a path is one of the inference surface; standalone sends all others to the management side.
@@ -140,7 +162,8 @@ impl PublicService {
         headers::stamp(&mut response, &ids);
         if !told {
             let status = response.status().as_u16();
-            plain(&Plain { request_id: &ids.request, method: method.as_str(), path: name, status, fault, latency: begun.elapsed() });
+            let latency = begun.elapsed();
+            plain(&Plain { request_id: &ids.request, client: peer, method: method.as_str(), path: name, status, fault, latency });
         }
         response
     }
@@ -155,7 +178,7 @@ impl PublicService {
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let Some(route) = route else { return Err(nobody_serves(&parts.method)) };
+        let Some(route) = route.filter(|_| !self.is_off(parts.uri.path())) else { return Err(nobody_serves(&parts.method)) };
         if let Err(allowed) = route.check(&parts.method) {
             return Ok(wrong_method(allowed, parts.version));
         }
@@ -167,7 +190,7 @@ impl PublicService {
             Route::Models => models::list(&self.services, &parts.headers, asked.peer),
             Route::Model(name) => models::retrieve(&self.services, &parts.headers, asked.peer, name),
             Route::Health => Ok(health::answer()),
-            Route::Document => Ok(json(self.document)),
+            Route::Document => Ok(json(self.document())),
         }
     }
 }
