@@ -9,6 +9,8 @@ use crate::store::{Store, StoreError};
 
 /// Taken by whoever keeps house; another replica that finds it taken lets it be.
 const LOCK: i64 = 0x6761_7465_7573_6167;
+/// No spool of a boot comes back after this.
+const KEEP_WATERMARKS: TimeDelta = TimeDelta::days(400);
 /// How many months exist ahead of the running one.
 const AHEAD: u32 = 2;
 
@@ -56,6 +58,10 @@ impl Store {
             }
             forget_sums(&mut session, RollupGrain::Minute, now - retention.minutes).await?;
             forget_sums(&mut session, RollupGrain::Hour, now - retention.hours).await?;
+            sqlx::query("DELETE FROM usage_watermarks WHERE updated < $1")
+                .bind(now - KEEP_WATERMARKS)
+                .execute(&mut session)
+                .await?;
         }
         // Closing the session gives the lock back.
         session.close().await?;
