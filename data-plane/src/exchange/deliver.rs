@@ -141,5 +141,6 @@ pub(super) fn facts(tail: &Tail) -> Facts {
         created: open.map_or(0, |open| open.context.started.unix_millis() / 1000),
         tokens: open.map(|open| open.tokens().0).unwrap_or_default(),
         cost: open.map(|open| open.cost()).unwrap_or_default(),
+        impact: open.and_then(|open| open.impact()),
     }
 }

@@ -8,6 +8,7 @@ use shared::kernel::money::Amount;
 use shared::kernel::tokens::TokenUsage;
 
 use super::fault::Fault;
+pub(crate) use crate::meter::carbon::Impact;
 use crate::translate::{Operation, UsageWish};
 
 /// One endpoint of the inference surface.
@@ -48,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) tokens: TokenUsage,
     /// What they cost.
     pub(crate) cost: Amount,
+    /// What the answer cost the climate, where that can be estimated.
+    pub(crate) impact: Option<Impact>,
 }
 
 /// Dresses answers for a profile that does not pass the upstream's bytes on.

@@ -119,8 +119,10 @@ where
             continue;
         }
         if more.is_empty() {
+            // In one piece where the length is known: growing would copy, and hold twice as much. Memory that is only
+            // reserved costs nothing until it is written.
             let expected = declared(headers).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-            more.reserve(expected.min(1024 * 1024).max(first.len() + data.len()));
+            more.reserve(expected.min(limit).max(first.len() + data.len()));
             more.extend_from_slice(&first);
         }
         more.extend_from_slice(&data);
