@@ -1,6 +1,6 @@
 //! The official SDKs, run as scripts against the running product.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,14 +14,23 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `tests/sdk/python/{script}` with these variables, unless the SDK is not installed.
 pub async fn python(script: &str, variables: &[(&str, &str)]) {
+    python_at(&paths::root().join("tests/sdk/python").join(script), variables).await;
+}
+
+/// Runs a script that lies anywhere, unless the SDK is not installed.
+pub async fn python_file(script: &Path) {
+    python_at(script, &[]).await;
+}
+
+async fn python_at(script: &Path, variables: &[(&str, &str)]) {
     let interpreter = paths::target().join("counterparts/python/bin/python");
     if !interpreter.exists() {
         skipped("python sdk", "the package openai is not installed for Python; ./check installs it");
         return;
     }
     let mut command = Command::new(interpreter);
-    command.arg(paths::root().join("tests/sdk/python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
-    succeed(command, script, variables).await;
+    command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
+    succeed(command, &script.to_string_lossy(), variables).await;
 }
 
 /// Runs `tests/sdk/node/{script}` with these variables, unless the SDK is not installed.

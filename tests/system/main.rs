@@ -7,6 +7,7 @@ mod bytes_kept;
 mod config_stream;
 mod configuration;
 mod counterpart;
+mod documents_run;
 mod harness_itself;
 mod matrix;
 mod operations;
