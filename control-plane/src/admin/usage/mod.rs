@@ -49,7 +49,11 @@ async fn mine(State(state): State<AppState>, Current(context): Current, query: Q
     params(("offset" = Option<i64>, Query), ("limit" = Option<i64>, Query), ("start_time" = Option<i64>, Query),
         ("end_time" = Option<i64>, Query), ("endpoint" = Option<String>, Query), ("status" = Option<String>, Query)),
     responses((status = 200, body = ListObject<UsageObject>)))]
-async fn mine_all(State(state): State<AppState>, Current(context): Current, query: Query) -> Result<Response, ApiError> {
+async fn mine_all(
+    State(state): State<AppState>,
+    Current(context): Current,
+    query: Query,
+) -> Result<Response, ApiError> {
     page_of(&state, &context.caller, &query, "usage", None).await
 }
 
@@ -90,7 +94,8 @@ async fn all(State(state): State<AppState>, _: Admin, query: Query) -> Result<Re
 /// Times, endpoint, status and outcome.
 fn basic_filter(query: &Query, default_status: Option<&str>) -> Result<UsageFilter, ApiError> {
     let (from, until) = (query.time("start_time")?, query.time("end_time")?);
-    let statuses = query.parsed::<Statuses>("status", "`all`, a class such as `2xx`, or a status such as 429 is expected")?;
+    let statuses =
+        query.parsed::<Statuses>("status", "`all`, a class such as `2xx`, or a status such as 429 is expected")?;
     let statuses = statuses.or_else(|| default_status.and_then(|status| status.parse().ok()));
     let outcome: Option<Outcome> = query.parsed("outcome", &format!("one of: {}", Outcome::expected()))?;
     Ok(UsageFilter {
