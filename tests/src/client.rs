@@ -8,8 +8,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+use crate::tls::Trust;
 
 /// The longest wait for anything from the other side.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,12 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client {
     base: String,
     bearer: Option<String>,
+    trust: Option<Trust>,
 }
 
 /// A request that is being put together.
 #[derive(Clone, Debug)]
 pub struct Call {
     base: String,
+    trust: Option<Trust>,
     method: Method,
     path: String,
     headers: Vec<(String, String)>,
@@ -66,19 +71,25 @@ impl Client {
     /// A client without a key.
     #[must_use]
     pub fn new(base: impl Into<String>) -> Self {
-        Self { base: base.into(), bearer: None }
+        Self { base: base.into(), bearer: None, trust: None }
     }
 
     /// The same client with a key.
     #[must_use]
     pub fn bearer(&self, key: impl Into<String>) -> Self {
-        Self { base: self.base.clone(), bearer: Some(key.into()) }
+        Self { bearer: Some(key.into()), ..self.clone() }
     }
 
     /// The same client without a key.
     #[must_use]
     pub fn anonymous(&self) -> Self {
-        Self { base: self.base.clone(), bearer: None }
+        Self { bearer: None, ..self.clone() }
+    }
+
+    /// The same client, for an `https://` address with a certificate of the tests.
+    #[must_use]
+    pub fn trusting(&self, trust: &Trust) -> Self {
+        Self { trust: Some(trust.clone()), ..self.clone() }
     }
 
     /// Begins a request.
@@ -86,7 +97,8 @@ impl Client {
     pub fn call(&self, method: &str, path: &str) -> Call {
         let headers = self.bearer.iter().map(|key| ("authorization".to_owned(), format!("Bearer {key}"))).collect();
         let method = method.parse().expect("a method");
-        Call { base: self.base.clone(), method, path: path.to_owned(), headers, body: Bytes::new() }
+        let trust = self.trust.clone();
+        Call { base: self.base.clone(), trust, method, path: path.to_owned(), headers, body: Bytes::new() }
     }
 
     /// Begins a GET.
@@ -148,15 +160,23 @@ impl Call {
     }
 
     async fn try_open(self) -> Result<Open, String> {
-        let host = self.base.strip_prefix("http://").expect("an http:// address").to_owned();
-        let stream = TcpStream::connect(&host).await.map_err(|error| format!("connect: {error}"))?;
+        let (scheme, place) = self.base.split_once("://").expect("an address");
+        let (host, prefix) = place.split_at(place.find('/').unwrap_or(place.len()));
+        let stream = TcpStream::connect(host).await.map_err(|error| format!("connect: {error}"))?;
+        let stream: Box<dyn Stream> = match &self.trust {
+            Some(trust) if scheme == "https" => {
+                Box::new(trust.connect(stream).await.map_err(|error| format!("TLS: {error}"))?)
+            }
+            _ => Box::new(stream),
+        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| format!("handshake: {error}"))?;
+        let path = format!("{prefix}{}", self.path);
         let connection = Connection(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        let mut request = Request::builder().method(self.method).uri(&self.path).header("host", &host);
+        let mut request = Request::builder().method(self.method).uri(&path).header("host", host);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -173,6 +193,11 @@ impl Call {
         })
     }
 }
+
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Open {
     /// The next server-sent event as it stands on the wire, without its empty line; nothing at the end.

@@ -97,7 +97,6 @@ impl Gateway {
     pub async fn split() -> Self {
         let database = Database::migrated().await;
         let control_folder = paths::folder("control-plane");
-        write_secrets(&control_folder.join("secrets"));
         let (control, control_ready) = start_control(&database, &control_folder, None).await;
         let grpc = control_ready.grpc.clone().expect("the control plane prints its gRPC address");
 
@@ -273,17 +272,24 @@ fn write_secret(folder: &Path, name: &str, secret: &str) {
     file.write_all(secret.as_bytes()).expect("a secret's text");
 }
 
-async fn start_control(database: &Database, folder: &Path, again: Option<&Ready>) -> (Process, Ready) {
+/// `gatewright-control-plane serve` on a given database, at the addresses it had before if there are any.
+#[must_use]
+pub fn control_plane_launch(database: &Database, folder: &Path, again: Option<&Ready>) -> Launch {
     let place = |url: Option<&str>| url.and_then(|url| url.strip_prefix("http://")).unwrap_or("127.0.0.1:0").to_owned();
-    let launch = Launch::new("gatewright-control-plane")
+    let secrets = folder.join("secrets");
+    write_secrets(&secrets);
+    Launch::new("gatewright-control-plane")
         .args(["serve", "--insecure"])
         .flag("--listen", place(again.map(|ready| ready.public.as_str())))
         .flag("--grpc-listen", place(again.and_then(|ready| ready.grpc.as_deref())))
         .flag("--operations-listen", place(again.map(|ready| ready.operations.as_str())))
-        .flag("--secrets-dir", folder.join("secrets"))
+        .flag("--secrets-dir", secrets)
         .flag("--database-url", database.url())
-        .within(folder);
-    let process = launch.start();
+        .within(folder)
+}
+
+async fn start_control(database: &Database, folder: &Path, again: Option<&Ready>) -> (Process, Ready) {
+    let process = control_plane_launch(database, folder, again).start();
     let ready = process.ready().await;
     (process, ready)
 }

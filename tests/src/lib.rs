@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod sdk;
 pub mod skip;
 pub mod stage;
+pub mod tls;
 pub mod upstream;
 
 pub use runtime::run;

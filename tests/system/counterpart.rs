@@ -65,8 +65,10 @@ fn chat() {
         let chunks: Vec<Value> =
             events.iter().filter_map(|event| serde_json::from_str(event.strip_prefix("data: ")?).ok()).collect();
         assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk"), "{events:#?}");
+        // This server reports no usage in a stream: what passed was counted here.
         let newest = stage.usage(2).await.remove(0);
-        assert!(newest.tokens().0 == told.0 && newest.tokens().1.is_some_and(|tokens| tokens > 0), "{newest:?}");
+        assert_eq!(newest.0["estimated"], true, "{newest:?}");
+        assert!(newest.tokens().0 > Some(0) && newest.tokens().1 > Some(0), "{newest:?}");
 
         // The server's own complaint, for a prompt longer than its context.
         body["stream"] = false.into();

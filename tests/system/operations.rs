@@ -175,7 +175,7 @@ fn work_in_flight_is_finished() {
                 .fetch_one(&pool)
                 .await
                 .unwrap();
-            assert_eq!(records, 1);
+            assert_eq!(records, 1, "{mode:?}:\n{}", gateway.said());
         }
     });
 }

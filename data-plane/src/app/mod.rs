@@ -197,6 +197,7 @@ fn services(table: &Handle, clock: &FleetClock, sink: Arc<dyn UsageSink>, limits
         body_limit: limits.body,
         failures: Failures::default(),
         expiry: shutdown.expiry(),
+        in_flight: shutdown.in_flight(),
     })
 }
 

@@ -11,6 +11,7 @@ use shared::catalog::{Compatibility, FaultKind};
 use shared::kernel::money::{Amount, Prices};
 use shared::kernel::tokens::TokenUsage;
 use shared::usage::{Attempt, Outcome, Phase, UsageRecord};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Services;
 use super::admit::{Reservation, Settlement};
@@ -80,10 +81,13 @@ pub(crate) struct Open {
     /// The estimate of its impact, once it has been told: the caller and the record are told the same.
     impact: OnceLock<Impact>,
     _in_flight: RequestInFlight,
+    /// The process does not stop before the call is told.
+    _working: TaskTrackerToken,
 }
 
 impl Tail {
     pub(crate) fn new(services: Arc<Services>, context: Context, principal: Principal, in_flight: RequestInFlight) -> Self {
+        let working = services.work.token();
         let open = Open {
             services,
             context,
@@ -101,6 +105,7 @@ impl Tail {
             said: Said::Nothing,
             impact: OnceLock::new(),
             _in_flight: in_flight,
+            _working: working,
         };
         Self { open: Some(Box::new(open)) }
     }
@@ -217,9 +222,11 @@ impl Open {
         // Should the process die while it counts, the end is known all the same.
         self.services.sink.revise(&self.record(status, ending, latency));
         let job = self.counting();
+        let in_flight = self.services.in_flight.token();
         let counted = move || {
             self.counted = Some(job().0);
             self.finish(status, ending, latency);
+            drop(in_flight);
         };
         // Outside of a runtime (its shutdown) the thread may as well do it itself.
         match tokio::runtime::Handle::try_current() {

@@ -170,6 +170,13 @@ impl Shutdown {
         self.inner.cut.cancelled().await;
     }
 
+    /// Counts work that outlives its connection, such as what is settled after an answer's last byte: while a token
+    /// of it is held, the process is not stopping.
+    #[must_use]
+    pub fn in_flight(&self) -> TaskTracker {
+        self.inner.connections.clone()
+    }
+
     /// Counts a connection until the token is dropped.
     pub(super) fn connection(&self) -> TaskTrackerToken {
         self.inner.connections.token()
