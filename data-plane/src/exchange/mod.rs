@@ -37,7 +37,6 @@ use http_body::Body;
 use shared::kernel::clock::FleetClock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::TaskTracker;
 
 use self::context::{Context, Ids};
 use self::deliver::ReplyBody;
@@ -82,8 +81,6 @@ pub(crate) struct Services {
     pub(crate) failures: authenticate::Failures,
     /// The process ends; so must open answers.
     pub(crate) expiry: CancellationToken,
-    /// Calls that are not told yet; the process waits for them.
-    pub(crate) work: TaskTracker,
     /// What must be done before the process stops, although no connection waits for it.
     pub(crate) in_flight: TaskTracker,
 }

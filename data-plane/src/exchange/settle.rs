@@ -87,7 +87,7 @@ pub(crate) struct Open {
 
 impl Tail {
     pub(crate) fn new(services: Arc<Services>, context: Context, principal: Principal, in_flight: RequestInFlight) -> Self {
-        let working = services.work.token();
+        let working = services.in_flight.token();
         let open = Open {
             services,
             context,
@@ -222,11 +222,9 @@ impl Open {
         // Should the process die while it counts, the end is known all the same.
         self.services.sink.revise(&self.record(status, ending, latency));
         let job = self.counting();
-        let in_flight = self.services.in_flight.token();
         let counted = move || {
             self.counted = Some(job().0);
             self.finish(status, ending, latency);
-            drop(in_flight);
         };
         // Outside of a runtime (its shutdown) the thread may as well do it itself.
         match tokio::runtime::Handle::try_current() {
