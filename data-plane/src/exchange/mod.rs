@@ -81,7 +81,7 @@ pub(crate) struct Services {
     pub(crate) failures: authenticate::Failures,
     /// The process ends; so must open answers.
     pub(crate) expiry: CancellationToken,
-    /// What must be done before the process stops, although no connection waits for it.
+    /// Calls that are not told yet, although no connection may wait for them; the process does not stop before.
     pub(crate) in_flight: TaskTracker,
 }
 
