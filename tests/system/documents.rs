@@ -14,6 +14,13 @@ fn references(page: &str) -> Vec<String> {
     values.filter(|value| !value.starts_with("data:")).map(str::to_owned).collect()
 }
 
+/// What a browser makes of a relative reference in a page of this folder.
+fn resolved(folder: &str, reference: &str) -> String {
+    let up = reference.matches("../").count();
+    let levels: Vec<&str> = folder.split('/').collect();
+    format!("{}/{}", levels[..levels.len() - up].join("/"), reference.trim_start_matches("../"))
+}
+
 /// Checks that a page and all that it loads come from here, and that a browser would load nothing else.
 async fn check_page(client: &Client, path: &str, files: usize) -> Reply {
     let page = client.get(path).send().await;
@@ -26,7 +33,7 @@ async fn check_page(client: &Client, path: &str, files: usize) -> Reply {
     let (folder, _) = path.rsplit_once('/').unwrap();
     for reference in references {
         assert!(!reference.contains("//") && !reference.starts_with('/'), "{reference} would not survive a proxy");
-        let file = client.get(&format!("{folder}/{reference}")).send().await;
+        let file = client.get(&resolved(folder, &reference)).send().await;
         assert!(!file.expect(200).body.is_empty(), "{reference}");
     }
     page
@@ -52,19 +59,21 @@ fn both_pages_are_served_offline() {
     });
 }
 
-async fn with_settings(lines: &str) -> (Process, Client) {
+/// A gateway of its own with these settings; it lives as long as what is given back.
+async fn with_settings(lines: &str) -> ((Process, Database), Client) {
     let folder = paths::folder("documents");
     let file = folder.join("gatewright.yml");
     std::fs::write(&file, format!("settings:\n{lines}")).unwrap();
-    let process = standalone_launch(&Database::migrated().await, &folder).flag("--config", file).start();
+    let database = Database::migrated().await;
+    let process = standalone_launch(&database, &folder).flag("--config", file).start();
     let client = Client::new(process.ready().await.public);
-    (process, client)
+    ((process, database), client)
 }
 
 #[test]
 fn settings_shape_document_and_pages() {
     run(async {
-        let (_process, client) = with_settings(
+        let (_alive, client) = with_settings(
             "  app_title: \"Ours & <b>yours</b>\"\n  swagger_version: 9.1\n  swagger_summary: One line.\n  swagger_description: Two lines.\n\
              \x20 swagger_terms_of_service: https://example.org/terms\n  swagger_contact: {name: Us, email: us@example.org}\n\
              \x20 swagger_license_info: {name: MIT, identifier: MIT}\n\
@@ -76,7 +85,10 @@ fn settings_shape_document_and_pages() {
         let info = &document["info"];
         assert_eq!(info["title"], "Ours & <b>yours</b>");
         assert_eq!((&info["version"], &info["summary"]), (&json!("9.1"), &json!("One line.")));
-        assert_eq!((&info["contact"]["email"], &info["license"]["identifier"]), (&json!("us@example.org"), &json!("MIT")));
+        assert_eq!(
+            (&info["contact"]["email"], &info["license"]["identifier"]),
+            (&json!("us@example.org"), &json!("MIT"))
+        );
         assert_eq!(document["tags"][0]["externalDocs"]["url"], "https://example.org/chat", "{}", document["tags"]);
         let page = check_page(&client, "/help/try/", 5).await;
         assert!(page.text().contains("<title>Ours &amp; &lt;b&gt;yours&lt;/b&gt;</title>"), "{}", page.text());
@@ -90,10 +102,10 @@ fn settings_shape_document_and_pages() {
 #[test]
 fn pages_and_document_can_be_switched_off() {
     run(async {
-        let (_process, client) = with_settings("  swagger_redoc_url: \"\"\n").await;
+        let (_alive, client) = with_settings("  swagger_redoc_url: \"\"\n  swagger_docs_url: /\n").await;
         client.get("/redoc").send().await.expect(404);
-        client.get("/docs").send().await.expect(200);
-        let (_process, client) = with_settings("  swagger_openapi_url: \"\"\n").await;
+        check_page(&client, "/", 5).await;
+        let (_alive, client) = with_settings("  swagger_openapi_url: \"\"\n").await;
         for path in ["/docs", "/redoc", "/openapi.json"] {
             client.get(path).send().await.expect(404);
         }

@@ -41,16 +41,18 @@ fn every_public_port_speaks_tls_and_takes_a_renewed_certificate() {
         let control = with_tls(control_plane_launch(&second, &control_folder, None), &files).start();
         let control_ready = control.ready().await;
         let admin = Client::new(&*control_ready.public).trusting(&trust).bearer(MASTER_KEY);
-        let token = admin.post("/v1/admin/fleet/join-tokens", &json!({"name": "n", "group": "default", "expires_in_seconds": 600}));
+        let token = admin
+            .post("/v1/admin/fleet/join-tokens", &json!({"name": "n", "group": "default", "expires_in_seconds": 600}));
         let token = token.send().await.expect(201).json()["token"].as_str().unwrap().to_owned();
         let node_folder = paths::folder("tls-node");
-        let node = with_tls(data_plane_launch(control_ready.grpc.as_ref().unwrap(), &token, &node_folder), &files).start();
+        let node =
+            with_tls(data_plane_launch(control_ready.grpc.as_ref().unwrap(), &token, &node_folder), &files).start();
         let urls = [standalone.ready().await.public, control_ready.public.clone(), node.ready().await.public];
         for url in &urls {
             assert!(url.starts_with("https://127.0.0.1:"), "{url}");
             Client::new(&**url).trusting(&trust).get("/health").send().await.expect(200);
-            let plain = raw::say(&format!("http://{}", host(url)), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", Duration::from_secs(3));
-            let plain = plain.await;
+            let plain = format!("http://{}", host(url));
+            let plain = raw::say(&plain, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", Duration::from_secs(3)).await;
             assert_eq!((plain.status(), plain.closed), (400, true), "{}", plain.text);
             assert!(plain.body().contains("https_required"), "{}", plain.text);
         }
@@ -179,7 +181,9 @@ fn everything_lies_below_the_prefix() {
             let document = client.get("/openapi.json").send().await.expect(200).json();
             assert_eq!(document["servers"], json!([{"url": "/apis/gateway"}]), "{url}");
             let outside = Client::new(format!("http://{}", host(url)));
-            for path in ["/health", "/openapi.json", "/v1/models", "/", "/apis/gatewayx/health", "/apis/gateway%2fhealth"] {
+            for path in
+                ["/health", "/openapi.json", "/v1/models", "/", "/apis/gatewayx/health", "/apis/gateway%2fhealth"]
+            {
                 outside.get(path).send().await.expect_error(404, "not_found");
             }
         }
@@ -205,7 +209,9 @@ fn only_trusted_proxies_tell_who_the_client_is() {
             // The left of it is what the client itself claims.
             let made = call.header("x-forwarded-for", "198.51.100.1, 203.0.113.9").send().await.expect(201).json();
             let audit = client.get("/v1/admin/audit?limit=100&sort_order=desc").send().await.expect(200).json();
-            let of_it = |row: &&serde_json::Value| row["kind"] == "organization" && row["number"] == made["id"] || row.to_string().contains(&name);
+            let of_it = |row: &&serde_json::Value| {
+                row["kind"] == "organization" && row["number"] == made["id"] || row.to_string().contains(&name)
+            };
             let row = audit["data"].as_array().unwrap().iter().find(of_it).unwrap_or_else(|| panic!("{audit}"));
             assert_eq!(row["address"], address, "{row}");
         }
@@ -230,14 +236,24 @@ fn disabled_groups_are_absent_in_both_planes() {
         for (inference, management) in [(&one, &one), (&node_url, &ready.public)] {
             let inference = Client::new(&**inference).bearer(MASTER_KEY);
             let management = Client::new(&**management).bearer(MASTER_KEY);
-            inference.post("/v1/embeddings", &json!({"model": "x", "input": "x"})).send().await.expect_error(404, "not_found");
+            inference
+                .post("/v1/embeddings", &json!({"model": "x", "input": "x"}))
+                .send()
+                .await
+                .expect_error(404, "not_found");
             inference.get("/health").send().await.expect(404);
             for path in ["/v1/me/usage", "/v1/usage", "/health"] {
                 management.get(path).send().await.expect(404);
             }
             management.get("/v1/me/info").send().await.expect(200);
-            inference.post("/v1/chat/completions", &json!({"model": "x", "messages": []})).send().await.expect_error(404, "model_not_found");
-            let shown = |document: serde_json::Value| document["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            inference
+                .post("/v1/chat/completions", &json!({"model": "x", "messages": []}))
+                .send()
+                .await
+                .expect_error(404, "model_not_found");
+            let shown = |document: serde_json::Value| {
+                document["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+            };
             for client in [&inference, &management] {
                 let paths = shown(client.get("/openapi.json").send().await.expect(200).json());
                 for absent in ["/v1/embeddings", "/health", "/v1/me/usage", "/v1/chat/completions", "/v1/auth/login"] {

@@ -103,14 +103,17 @@ fn head(info: &OpenApiInfo) -> utoipa::openapi::Info {
     }
     let mut head = head.build();
     if let Some(summary) = &info.summary {
-        // The builder has no field for it; extensions are written beside the others.
-        let summary = utoipa::openapi::extensions::ExtensionsBuilder::new().add("summary", summary.clone()).build();
-        head.extensions = Some(summary);
+        // The builder has no field for it, and would call it `x-summary` as an extension; fields and extensions are written
+        // beside each other.
+        let mut extensions = utoipa::openapi::extensions::ExtensionsBuilder::new().build();
+        extensions.insert("summary".to_owned(), summary.clone().into());
+        head.extensions = Some(extensions);
     }
     head
 }
 
 fn tag(info: &TagInfo) -> Tag {
-    let docs = info.docs.as_ref().map(|(url, what)| ExternalDocsBuilder::new().url(url).description(what.as_ref()).build());
+    let docs =
+        info.docs.as_ref().map(|(url, what)| ExternalDocsBuilder::new().url(url).description(what.as_ref()).build());
     TagBuilder::new().name(&info.name).description(info.description.as_ref()).external_docs(docs).build()
 }

@@ -65,7 +65,9 @@ fn paths(fields: &Fields, findings: &mut Findings) {
         }
         taken.push((path, name));
     }
-    if let Some(field) = fields.get("swagger_openapi_url").filter(|_| fields.text("swagger_openapi_url") == Some(String::new())) {
+    if let Some(field) =
+        fields.get("swagger_openapi_url").filter(|_| fields.text("swagger_openapi_url") == Some(String::new()))
+    {
         findings.note(&field.path, "is empty: the document and the pages that show it are not served");
     }
 }
@@ -73,8 +75,10 @@ fn paths(fields: &Fields, findings: &mut Findings) {
 /// Whether a page may be served there: a plain path that belongs to no route of the API.
 fn is_free(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let below = path.strip_prefix('/').unwrap_or_default();
+    let Some(below) = path.strip_prefix('/') else { return false };
+    let below = below.strip_suffix('/').unwrap_or(below);
     let first = below.split('/').next().unwrap_or_default();
-    below.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain))
-        && !matches!(first, "v1" | "v2" | "health" | "metrics")
+    below.is_empty()
+        || below.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain))
+            && !matches!(first, "v1" | "v2" | "health" | "metrics")
 }

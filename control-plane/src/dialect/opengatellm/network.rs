@@ -9,7 +9,8 @@ use shared::runtime::tls::TlsFiles;
 use crate::dialect::finding::Findings;
 use crate::dialect::walk::Fields;
 
-const EXPECTED: &str = "origins such as `https://app.example.org`, a path such as `/gateway`, blocks such as `10.0.0.0/8`";
+const EXPECTED: &str =
+    "origins such as `https://app.example.org`, a path such as `/gateway`, blocks such as `10.0.0.0/8`";
 
 /// Reads the keys; what is wrong is in the findings and left out.
 pub(super) fn read(fields: &Fields, findings: &mut Findings) -> PublicSettings {
@@ -24,7 +25,10 @@ pub(super) fn read(fields: &Fields, findings: &mut Findings) -> PublicSettings {
         proxies: right(proxies, "trusted_proxies", fields, findings),
         cors: right(cors, "cors", fields, findings),
     };
-    PublicSettings { tls: files.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }), edge }
+    PublicSettings {
+        tls: files.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
+        edge,
+    }
 }
 
 /// The value, or the default beside a refusal that tells why.
