@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::kernel::clock::FleetClock;
+use shared::kernel::secret::Secret;
 use shared::runtime::listen::ListenError;
 use shared::runtime::logs::LogError;
 use shared::runtime::metrics::{MetricsError, describe};
 use shared::runtime::public::HalfPair;
 use shared::runtime::readiness::Readiness;
+use shared::runtime::secrets_dir::SecretsError;
 use shared::runtime::shutdown::Shutdown;
 use shared::runtime::tls::TlsError;
 use tokio::time::{MissedTickBehavior, interval};
@@ -29,11 +31,12 @@ pub use crate::exchange::deliver::ReplyBody;
 use crate::exchange::Services;
 use crate::exchange::authenticate::Failures;
 use crate::exchange::read::BodyBudget;
-use crate::link::{self, DialError, Dialer, Identity, IdentityError, Link, LinkOptions, Pulse, UpstreamPulse};
+use crate::link::{self, DialError, Dialer, Identity, IdentityError, LastGoodOptions, Link, LinkOptions, Pulse, UpstreamPulse};
 use crate::meter::refusals::Refusals;
 use crate::meter::sink::UsageSink;
 use crate::observe::metrics::{self, Meters};
 use crate::spool;
+pub use crate::spool::OnFull;
 pub use crate::surface::PublicService;
 use crate::table::{Handle, Table};
 use crate::upstream::local::Local;
@@ -54,11 +57,21 @@ pub struct CallLimits {
     pub body: usize,
     /// All bodies together.
     pub bodies: usize,
+    /// All usage that waits for the control plane, on disk.
+    pub spool_bytes: u64,
+    /// What happens when it is more.
+    pub on_spool_full: OnFull,
 }
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self { body: 32 * 1024 * 1024, bodies: 512 * 1024 * 1024 }
+        Self {
+            body: 32 * 1024 * 1024,
+            bodies: 512 * 1024 * 1024,
+            // A million calls and more.
+            spool_bytes: 1024 * 1024 * 1024,
+            on_spool_full: OnFull::Refuse,
+        }
     }
 }
 
@@ -71,6 +84,8 @@ pub struct Options {
     pub dialer: Dialer,
     /// Where it keeps what should outlive the process.
     pub data_dir: Option<PathBuf>,
+    /// Seals the copy of the catalog that it keeps there; without it there is none.
+    pub node_key: Option<Secret>,
     /// Facts about this node.
     pub labels: HashMap<String, String>,
     /// An older catalog lets nobody in.
@@ -102,6 +117,9 @@ pub enum StartError {
     /// The usage spool.
     #[error("usage cannot be kept in the data folder (--data-dir, GATEWRIGHT_DATA_DIR)")]
     Spool(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// `node.key`.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -158,8 +176,13 @@ impl DataPlane {
             }
             None => Identity::passing(),
         };
+        let last_good = options
+            .data_dir
+            .as_ref()
+            .zip(options.node_key)
+            .map(|(folder, key)| LastGoodOptions { folder: folder.join("catalog"), key });
         let (table, clock) = (Handle::new(Table::empty()), FleetClock::from_wall_clock());
-        let usage = Arc::new(Usage::open(options.data_dir.as_deref(), identity.boot)?);
+        let usage = Arc::new(Usage::open(options.data_dir.as_deref(), options.limits, identity.boot)?);
         usage.report(options.dialer.clone(), identity.node, shutdown);
         let sink: Arc<dyn UsageSink> = Arc::clone(&usage) as _;
         let services = services(&table, &clock, sink, options.limits, shutdown);
@@ -168,6 +191,7 @@ impl DataPlane {
             identity,
             labels: options.labels,
             max_stale: options.max_stale,
+            last_good,
             pulse: pulse(Arc::clone(&services), usage),
             log_level: options.log_level,
         };

@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::kernel::secret::Secret;
 use shared::runtime::listen::{self, HttpLimits};
 use shared::runtime::logs::Logs;
 use shared::runtime::metrics::Metrics;
 use shared::runtime::operations;
 use shared::runtime::public::PublicSettings;
 use shared::runtime::readiness::Readiness;
+use shared::runtime::secrets_dir::{RootSecret, read_optional};
 use shared::runtime::shutdown::Shutdown;
 use tokio::time::sleep;
 
@@ -39,6 +41,7 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let options = Options {
         dialer: Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?,
         data_dir: args.data_dir.clone(),
+        node_key: node_key(&args)?,
         labels: args.labels(),
         max_stale: args.max_stale,
         limits: args.limits(),
@@ -60,6 +63,15 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     shutdown.finished().await;
     drop(logs);
     Ok(())
+}
+
+/// What seals the copy of the catalog; the data folder without it keeps none.
+fn node_key(args: &Args) -> Result<Option<Secret>, StartError> {
+    let key = args.secrets_dir.as_deref().map(|folder| read_optional(folder, RootSecret::Node)).transpose()?.flatten();
+    if args.data_dir.is_some() && key.is_none() {
+        tracing::warn!("without node.key (--secrets-dir) no copy of the catalog is kept: this node starts only with a control plane");
+    }
+    Ok(key)
 }
 
 /// Waits until nothing stands in the way.

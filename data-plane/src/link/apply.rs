@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shared::catalog::Digest;
+use shared::kernel::clock::FleetTime;
 use shared::kernel::ids::{Epoch, Revision};
 use shared::proto::{self, Begin, Chunk, Commit, SyncMode};
 use shared::wire::{decode, digest_from_wire, kind_from_wire, ref_from_wire};
 use tokio::sync::{mpsc, oneshot};
 
+use super::last_good::{LastGood, Recording};
 use crate::table::{Draft, Table};
 
 /// Chunks that wait to be read.
@@ -57,6 +59,8 @@ pub(super) struct Built {
     pub(super) held: Held,
     pub(super) full: bool,
     pub(super) began: Instant,
+    /// Of what was told, for the copy on disk.
+    pub(super) recording: Option<Recording>,
 }
 
 enum Step {
@@ -72,13 +76,13 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// Begins one on top of the table in use.
-    pub(super) fn begin(base: Arc<Table>, begin: Begin) -> Self {
+    /// Begins one on top of the table in use; what is told is recorded for the copy on disk.
+    pub(super) fn begin(base: Arc<Table>, begin: Begin, copy: Option<(LastGood, FleetTime)>) -> Self {
         let (steps, receiver) = mpsc::channel(QUEUE);
         let (answer, done) = oneshot::channel();
         let revision = begin.revision;
         tokio::task::spawn_blocking(move || {
-            if let Some(result) = build(base, &begin, receiver) {
+            if let Some(result) = build(base, &begin, receiver, copy) {
                 // Nobody waits any more when the stream broke.
                 let _ = answer.send(result);
             }
@@ -106,12 +110,21 @@ impl Transfer {
 }
 
 /// Reads until the commit; nothing when the stream breaks before it.
-fn build(base: Arc<Table>, begin: &Begin, mut steps: mpsc::Receiver<Step>) -> Option<Result<Built, Refusal>> {
+fn build(
+    base: Arc<Table>,
+    begin: &Begin,
+    mut steps: mpsc::Receiver<Step>,
+    copy: Option<(LastGood, FleetTime)>,
+) -> Option<Result<Built, Refusal>> {
     let began = Instant::now();
     let mut draft = draft(&base, begin);
+    let mut recording = copy.filter(|_| draft.is_ok()).map(|(copy, at)| copy.record(begin, at));
     loop {
         match steps.blocking_recv()? {
             Step::Chunk(chunk) => {
+                if let Some(recording) = &mut recording {
+                    recording.chunk(&chunk);
+                }
                 if let Ok(open) = &mut draft
                     && let Err(refusal) = take(open, chunk)
                 {
@@ -119,15 +132,18 @@ fn build(base: Arc<Table>, begin: &Begin, mut steps: mpsc::Receiver<Step>) -> Op
                 }
             }
             Step::Commit(commit) => {
+                if let Some(recording) = &mut recording {
+                    recording.commit(&commit);
+                }
                 let built = draft.and_then(|draft| finish(&base, draft, begin, commit));
-                return Some(built.map(|(table, held)| Built { table, held, full: begin.mode() == SyncMode::Full, began }));
+                return Some(built.map(|(table, held)| Built { table, held, full: begin.mode() == SyncMode::Full, began, recording }));
             }
         }
     }
 }
 
 /// Opens the draft, unless the revision does not fit to what is held.
-fn draft(base: &Arc<Table>, begin: &Begin) -> Result<Draft, Refusal> {
+pub(super) fn draft(base: &Arc<Table>, begin: &Begin) -> Result<Draft, Refusal> {
     let epoch = Epoch::from_bytes(&begin.epoch).map_err(|_| Refusal::Undecodable("begin.epoch"))?;
     let held = base.revision().0;
     let same_lineage = base.epoch() == Some(epoch);
@@ -144,7 +160,7 @@ fn draft(base: &Arc<Table>, begin: &Begin) -> Result<Draft, Refusal> {
     }
 }
 
-fn take(draft: &mut Draft, chunk: Chunk) -> Result<(), Refusal> {
+pub(super) fn take(draft: &mut Draft, chunk: Chunk) -> Result<(), Refusal> {
     for resource in &chunk.upserts {
         draft.upsert(decode(resource));
     }
@@ -159,7 +175,7 @@ fn take(draft: &mut Draft, chunk: Chunk) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn finish(base: &Table, draft: Draft, begin: &Begin, commit: Commit) -> Result<(Table, Held), Refusal> {
+pub(super) fn finish(base: &Table, draft: Draft, begin: &Begin, commit: Commit) -> Result<(Table, Held), Refusal> {
     if commit.revision != begin.revision {
         return Err(Refusal::Undecodable("commit.revision"));
     }

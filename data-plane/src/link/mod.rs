@@ -15,6 +15,7 @@ mod apply;
 mod backoff;
 mod connect;
 mod identity;
+mod last_good;
 mod report;
 mod subscribe;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 pub use connect::{DialError, Dialer, LocalLine};
 pub use identity::{Identity, IdentityError};
+pub use last_good::LastGoodOptions;
 pub(crate) use report::start as report_usage;
 pub use subscribe::{Link, LinkOptions, Pulse, PulseSource, UpstreamPulse};
 
@@ -34,18 +36,20 @@ const REJECTED: &str = "gatewright_config_rejected_total";
 const STANDING: &str = "gatewright_config_rejections";
 const REFUSED: &str = "gatewright_config_refused_total";
 const APPLY: &str = "gatewright_config_apply_seconds";
+const COPY_ERRORS: &str = "gatewright_config_copy_errors_total";
 const BACKLOG: &str = "gatewright_usage_backlog";
 
 /// What this room measures.
 pub const FAMILIES: &[Family] = &[
-    Family { name: REVISION, kind: FamilyKind::Gauge, help: "The catalog revision by which this data plane decides." },
-    Family { name: AGE, kind: FamilyKind::Gauge, help: "Time since this data plane last knew that its catalog was the newest." },
-    Family { name: CONNECTED, kind: FamilyKind::Gauge, help: "1 while this data plane follows a control plane, else 0." },
-    Family { name: REJECTED, kind: FamilyKind::Counter, help: "Resources that could not be applied, by kind and code." },
-    Family { name: STANDING, kind: FamilyKind::Gauge, help: "Resources of the current catalog that could not be applied." },
-    Family { name: REFUSED, kind: FamilyKind::Counter, help: "Catalogs refused as a whole; the last one stays in use." },
-    Family { name: APPLY, kind: FamilyKind::Histogram, help: "Time from the begin of a revision to its use." },
-    Family { name: BACKLOG, kind: FamilyKind::Gauge, help: "Usage records that the control plane has not acknowledged." },
+    Family { name: REVISION, kind: FamilyKind::Gauge, labels: &[], help: "The catalog revision by which this data plane decides." },
+    Family { name: AGE, kind: FamilyKind::Gauge, labels: &[], help: "Time since this data plane last knew that its catalog was the newest." },
+    Family { name: CONNECTED, kind: FamilyKind::Gauge, labels: &[], help: "1 while this data plane follows a control plane, else 0." },
+    Family { name: REJECTED, kind: FamilyKind::Counter, labels: &["kind", "code"], help: "Resources that could not be applied, by kind and code." },
+    Family { name: STANDING, kind: FamilyKind::Gauge, labels: &[], help: "Resources of the current catalog that could not be applied." },
+    Family { name: REFUSED, kind: FamilyKind::Counter, labels: &[], help: "Catalogs refused as a whole; the last one stays in use." },
+    Family { name: APPLY, kind: FamilyKind::Histogram, labels: &[], help: "Time from the begin of a revision to its use." },
+    Family { name: COPY_ERRORS, kind: FamilyKind::Counter, labels: &[], help: "Failures to read or write the copy of the catalog on disk." },
+    Family { name: BACKLOG, kind: FamilyKind::Gauge, labels: &[], help: "Usage records that the control plane has not acknowledged." },
 ];
 
 /// A count as a gauge's number.

@@ -24,6 +24,7 @@ use super::apply::{Built, Held, Refusal, Transfer};
 use super::backoff::Backoff;
 use super::connect::{Connection, Dialer};
 use super::identity::Identity;
+use super::last_good::{LastGood, LastGoodOptions, Loaded};
 use super::precise;
 use crate::table::{Handle, Table};
 
@@ -35,6 +36,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(35);
 /// How often ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the copy on disk is told that it is the newest, at least.
+const OFTEN_ENOUGH: Duration = Duration::from_secs(600);
 /// A stream that lasted so long was a good one: the next try comes quickly.
 const GOOD_STREAM: Duration = Duration::from_secs(10);
 /// Messages are older than they say by their way here; the clock is set back only for more than that.
@@ -75,6 +78,8 @@ pub struct LinkOptions {
     pub labels: HashMap<String, String>,
     /// Older than this, the catalog lets nobody in; absent: it serves at any age.
     pub max_stale: Option<Duration>,
+    /// Where it keeps a copy of the catalog, with which it starts when nothing else is up.
+    pub last_good: Option<LastGoodOptions>,
     /// What it is doing.
     pub pulse: PulseSource,
     /// Takes another log filter.
@@ -94,6 +99,9 @@ pub struct Link {
     fresh: Instant,
     connected: bool,
     head: u64,
+    copy: Option<LastGood>,
+    /// When the copy on disk was last told that it is the newest.
+    copy_fresh: Instant,
 }
 
 /// Why a stream is over.
@@ -105,6 +113,8 @@ enum Ended {
     Silent,
     #[error("the control plane sent something out of order: {0}")]
     Protocol(&'static str),
+    #[error("the copy on disk has a gap; everything is asked for again")]
+    Gap,
     #[error("{}", .0.message())]
     Status(#[from] Status),
 }
@@ -113,7 +123,21 @@ impl Link {
     /// Over a table that is empty or came from the last run.
     #[must_use]
     pub fn new(dialer: Dialer, options: LinkOptions, table: Handle, clock: FleetClock, catalog: Condition, shutdown: Shutdown) -> Self {
-        Self { dialer, options, table, clock, catalog, shutdown, held: None, fresh: Instant::now(), connected: false, head: 0 }
+        let now = Instant::now();
+        Self {
+            dialer,
+            options,
+            table,
+            clock,
+            catalog,
+            shutdown,
+            held: None,
+            fresh: now,
+            connected: false,
+            head: 0,
+            copy: None,
+            copy_fresh: now,
+        }
     }
 
     /// Starts following; ends with the process.
@@ -121,11 +145,42 @@ impl Link {
         self.gauges();
         let shutdown = self.shutdown.clone();
         shutdown.clone().spawn("link", async move {
+            self.open_copy().await;
             tokio::select! {
                 () = self.follow() => {}
                 () = shutdown.stopping() => {}
             }
+            if let Some(copy) = &self.copy {
+                copy.flush().await;
+            }
         });
+    }
+
+    /// Puts the catalog of the last run in place. A copy that cannot be used leaves the node waiting for a control plane.
+    async fn open_copy(&mut self) {
+        let Some(options) = self.options.last_good.clone() else { return };
+        let folder = options.folder.clone();
+        match tokio::task::spawn_blocking(move || LastGood::open(options)).await {
+            Ok(Ok((copy, loaded))) => {
+                self.copy = Some(copy);
+                if let Some(loaded) = loaded {
+                    self.put_back(loaded);
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, folder = %folder.display(), "there is no copy of the catalog on disk"),
+            Err(_) => tracing::error!(folder = %folder.display(), "reading the catalog's copy failed"),
+        }
+    }
+
+    fn put_back(&mut self, loaded: Loaded) {
+        let age = self.clock.now().since(loaded.fresh);
+        tracing::info!(revision = loaded.held.revision.0, ?age, "serving from the catalog's copy on disk");
+        self.fresh = Instant::now().checked_sub(age).unwrap_or(self.fresh);
+        self.table.swap(loaded.table);
+        self.held = Some(loaded.held);
+        self.look();
+        self.gauges();
+        self.catalog.set(true);
     }
 
     async fn follow(&mut self) {
@@ -204,6 +259,10 @@ impl Link {
                     if heard.elapsed() > SILENCE {
                         return Err(Ended::Silent);
                     }
+                    if transfer.is_none() && self.copy.as_ref().is_some_and(LastGood::wants_everything) {
+                        self.held = None;
+                        return Err(Ended::Gap);
+                    }
                 }
             }
         }
@@ -215,7 +274,8 @@ impl Link {
                 if transfer.is_some() {
                     return Err(Ended::Protocol("a revision before the last one was answered"));
                 }
-                *transfer = Some(Transfer::begin(self.table.load(), begin));
+                let copy = self.copy.clone().map(|copy| (copy, self.clock.now()));
+                *transfer = Some(Transfer::begin(self.table.load(), begin, copy));
             }
             control_message::Message::Chunk(chunk) => match transfer {
                 Some(transfer) => transfer.chunk(chunk).await,
@@ -245,7 +305,7 @@ impl Link {
 
     /// Swaps once. Revocations that came while the table was built hold on.
     fn put_in_place(&mut self, built: Built) -> NodeMessage {
-        let Built { table, held, full, began } = built;
+        let Built { table, held, full, began, recording } = built;
         let current = self.table.load();
         let later: Vec<(Ref, Revision)> = match current.epoch() == table.epoch() {
             true => current.revoked().filter(|(_, at)| *at > table.revision()).collect(),
@@ -262,6 +322,9 @@ impl Link {
             epoch: held.epoch.to_bytes(),
         };
         let old = self.table.swap(Arc::clone(&table));
+        if let Some((copy, recording)) = self.copy.as_ref().zip(recording) {
+            copy.keep(recording, ack.rejected.is_empty());
+        }
         // The last owner of a million keys should not be a call.
         drop(current);
         tokio::task::spawn_blocking(move || drop(old));
@@ -285,6 +348,9 @@ impl Link {
         }
         let references = revoke.ids.iter().filter_map(|id| Uuid::from_slice(id).ok()).map(|id| Ref { kind, id });
         self.table.swap(Arc::new(table.with_revoked(references, at)));
+        if let Some(copy) = &self.copy {
+            copy.revoke(revoke);
+        }
         tracing::info!(%kind, count = revoke.ids.len(), at_revision = at.0, "revoked ahead of the catalog");
     }
 
@@ -354,12 +420,22 @@ impl Link {
         let table = self.table.load();
         if self.connected && self.head <= table.revision().0 && table.epoch().is_some() {
             self.fresh = Instant::now();
+            self.note_freshness();
         }
         metrics::gauge!(super::AGE).set(if table.epoch().is_some() { self.age().as_secs_f64() } else { 0.0 });
         let stale = self.options.max_stale.is_some_and(|bound| self.age() > bound);
         if stale != table.is_stale() {
             tracing::warn!(age = ?self.age(), stale, "the age of the catalog passed its bound");
             self.table.swap(Arc::new(table.with_stale(stale)));
+        }
+    }
+
+    /// Where age decides, the copy on disk learns that the catalog is the newest, from time to time.
+    fn note_freshness(&mut self) {
+        let Some((copy, bound)) = self.copy.as_ref().zip(self.options.max_stale) else { return };
+        if self.copy_fresh.elapsed() > (bound / 10).clamp(TICK, OFTEN_ENOUGH) {
+            self.copy_fresh = Instant::now();
+            copy.fresh(self.clock.now());
         }
     }
 

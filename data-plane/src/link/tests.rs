@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use shared::catalog::{Digest, Kind, Resource};
 use shared::kernel::clock::FleetClock;
 use shared::kernel::ids::{BootId, Epoch, NodeId};
+use shared::kernel::secret::Secret;
 use shared::proto::config_sync_server::{ConfigSync, ConfigSyncServer};
 use shared::proto::usage_server::{Usage, UsageServer};
 use shared::proto::{
@@ -101,6 +102,10 @@ fn quick_shutdown(readiness: &Readiness) -> Shutdown {
 }
 
 fn node(dialer: Dialer, max_stale: Option<Duration>) -> Node {
+    node_with_copy(dialer, max_stale, None)
+}
+
+fn node_with_copy(dialer: Dialer, max_stale: Option<Duration>, last_good: Option<LastGoodOptions>) -> Node {
     let readiness = Readiness::new();
     let shutdown = quick_shutdown(&readiness);
     let (table, clock) = (Handle::default(), FleetClock::from_wall_clock());
@@ -108,6 +113,7 @@ fn node(dialer: Dialer, max_stale: Option<Duration>) -> Node {
         identity: Identity::passing(),
         labels: HashMap::from([("region".into(), "eu".into())]),
         max_stale,
+        last_good,
         pulse: Arc::new(Pulse::default),
         log_level: Arc::new(|_| {}),
     };
@@ -384,6 +390,94 @@ async fn being_told_that_nothing_changed_keeps_it_fresh() {
         tokio::time::sleep(Duration::from_millis(250)).await;
         assert_eq!(member(&node, &world), Ok(()));
     }
+}
+
+#[tokio::test]
+async fn a_node_starts_from_its_copy_and_builds_upon_it() {
+    let (mut first, world) = (control(), world());
+    let folder = std::env::temp_dir().join(format!("gatewright-link-{}", Uuid::now_v7()));
+    let copy = LastGoodOptions { folder: folder.clone(), key: Secret::new("k".repeat(64)) };
+    let before = node_with_copy(first.dialer.clone(), None, Some(copy.clone()));
+    let mut peer = first.sync().await;
+    peer.hello().await;
+    peer.tell().full(3, &world.resources).await;
+    peer.ack().await;
+    peer.tell().begin(EPOCH, 4, Some(3)).await;
+    let gone = world.get(fixture::ADMIN_KEY);
+    peer.tell().chunk(vec![], vec![ref_to_wire(gone.reference())]).await;
+    let kept: Vec<_> = world.resources.iter().filter(|one| one.id != gone.id).cloned().collect();
+    peer.tell().commit(4, &digest_of(&kept)).await;
+    peer.ack().await;
+    peer.tell().revoke(Kind::Key, MEMBER_KEY, 6).await;
+    // The process ends in order; what waited is written.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    before.shutdown.begin();
+    before.shutdown.finished().await;
+    // Nobody is there when it starts again.
+    let mut second = control();
+    let after = node_with_copy(second.dialer.clone(), None, Some(copy));
+    timeout(Duration::from_secs(5), async {
+        while !after.readiness.unmet().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it is ready by itself");
+    let table = after.table.load();
+    assert_eq!((table.revision().0, table.key_count()), (4, 1));
+    assert_eq!(member(&after, &world), Err(AuthRefusal::Unknown));
+    let mut peer = second.sync().await;
+    let resume = peer.hello().await.resume.expect("a resume");
+    assert_eq!((resume.revision, resume.digest), (4, Some(digest_to_wire(&digest_of(&kept)))));
+    peer.tell().begin(EPOCH, 6, Some(4)).await;
+    peer.tell().commit(6, &digest_of(&kept)).await;
+    assert_eq!(peer.ack().await.revision, 6);
+    assert_eq!(member(&after, &world), Ok(()));
+    after.shutdown.begin();
+    after.shutdown.finished().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_age_of_a_copy_is_counted_from_when_it_was_the_newest() {
+    let (mut first, world) = (control(), world());
+    let folder = std::env::temp_dir().join(format!("gatewright-link-{}", Uuid::now_v7()));
+    let copy = LastGoodOptions { folder: folder.clone(), key: Secret::new("k".repeat(64)) };
+    let before = node_with_copy(first.dialer.clone(), None, Some(copy.clone()));
+    let mut peer = first.sync().await;
+    peer.hello().await;
+    // Told in the past of this machine's clock.
+    let control_unix_us = 1_600_000_000_000_000;
+    let message = Some(control_message::Message::Heartbeat(ControlHeartbeat::default()));
+    peer.answers.send(Ok(ControlMessage { control_unix_us, message })).await.unwrap();
+    let begin = Begin { epoch: EPOCH.to_bytes(), revision: 1, mode: SyncMode::Full.into(), ..Begin::default() };
+    let chunk = Chunk { upserts: world.resources.iter().map(encode).collect(), deletes: vec![] };
+    let commit = Commit { revision: 1, digest: Some(digest_to_wire(&digest_of(&world.resources))), seal: vec![] };
+    for message in
+        [control_message::Message::Begin(begin), control_message::Message::Chunk(chunk), control_message::Message::Commit(commit)]
+    {
+        peer.answers.send(Ok(ControlMessage { control_unix_us, message: Some(message) })).await.unwrap();
+    }
+    peer.ack().await;
+    before.shutdown.begin();
+    before.shutdown.finished().await;
+    let (dialer, line) = Dialer::local();
+    drop(line);
+    let strict = node_with_copy(dialer.clone(), Some(Duration::from_secs(3600)), Some(copy.clone()));
+    let lenient = node_with_copy(dialer, None, Some(copy));
+    for (node, expected) in [(strict, Err(AuthRefusal::Closed)), (lenient, Ok(()))] {
+        timeout(Duration::from_secs(5), async {
+            while !node.readiness.unmet().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("it is ready");
+        assert_eq!(member(&node, &world), expected);
+        node.shutdown.begin();
+        node.shutdown.finished().await;
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// Numbered records of two starts of a node.

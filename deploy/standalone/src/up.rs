@@ -279,6 +279,8 @@ fn node_options(control: &ControlPlane, data_dir: &Path, logs: &Arc<Logs>) -> Op
     Options {
         dialer,
         data_dir: Some(data_dir.to_owned()),
+        // Its control plane is never away while it lives, so it needs no copy of the catalog.
+        node_key: None,
         labels: HashMap::new(),
         max_stale: None,
         limits: CallLimits::default(),
