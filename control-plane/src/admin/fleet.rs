@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
+use shared::kernel::ids::Revision;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -22,12 +23,13 @@ use super::{AppState, Routes};
 use crate::domain::{self, Lookup, Noun, Patch};
 use crate::fleet::nodes::NodeStatus;
 use crate::fleet::{DEFAULT_GROUP, DEFAULT_LIFETIME, JoinTokenError, JoinTokens, NewJoinToken};
-use crate::store::Listed;
+use crate::store::{AuditEntry, Listed};
 use crate::store::join_tokens::JoinTokenRow;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .routes(routes!(nodes))
+        .routes(routes!(confirm))
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(read_token, revoke_token))
 }
@@ -146,6 +148,50 @@ async fn nodes(State(state): State<AppState>, _: Admin, query: Query) -> Result<
         data: all.into_iter().skip(skip).take(take).map(|node| NodeObject::new(node, head.revision.0)).collect(),
     };
     Ok(reply::json(StatusCode::OK, &fleet))
+}
+
+/// Which revision may take so much away.
+#[derive(Debug, ToSchema)]
+struct ConfirmationBody {
+    /// At most the newest one.
+    #[schema(value_type = u64, required = true)]
+    revision: Patch<u64>,
+}
+
+/// A confirmed revision.
+#[derive(Debug, Serialize, ToSchema)]
+struct ConfirmationObject {
+    /// Always `fleet.confirmation`.
+    object: &'static str,
+    /// The revision.
+    revision: u64,
+}
+
+/// Confirm that a revision may remove more than half of all routers or keys. Without that, data planes refuse it and keep
+/// what they have. It counts for the nodes that are connected to this replica of the control plane.
+#[utoipa::path(post, path = "/v1/admin/fleet/confirmations", tag = "fleet", request_body = ConfirmationBody,
+    responses((status = 201, body = ConfirmationObject)))]
+async fn confirm(State(state): State<AppState>, Admin(context): Admin, body: Body) -> Result<Response, ApiError> {
+    let mut fields = Fields::parse(&body.0)?;
+    let body = ConfirmationBody { revision: fields.take("revision") };
+    fields.finish(&["object"])?;
+    let (revision, head) = (body.revision.required("revision", None)?, state.store.head().await?.revision);
+    if revision == 0 || revision > head.0 {
+        return Err(domain::Error::invalid("revision", revision, "a revision from 1 to the newest one is expected").into());
+    }
+    let object = ConfirmationObject { object: "fleet.confirmation", revision };
+    let mut tx = state.store.begin(context.actor()).await?;
+    tx.audit(AuditEntry {
+        operation: "confirm",
+        kind: "revision",
+        id: None,
+        subject: revision.to_string(),
+        before: None,
+        after: serde_json::to_value(&object).ok(),
+    });
+    tx.commit().await?;
+    state.nodes.confirm(Revision(revision));
+    Ok(reply::json(StatusCode::CREATED, &object))
 }
 
 /// What a new join token is to be like.

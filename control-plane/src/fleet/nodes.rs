@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use shared::kernel::ids::{BootId, Epoch, NodeId, Revision};
 use shared::runtime::metrics::{Family, FamilyKind};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 /// How long a node that went away is still shown.
@@ -29,15 +29,16 @@ const ENFORCED: &str = "gatewright_fleet_enforced_seconds";
 
 /// What this room measures.
 pub const FAMILIES: &[Family] = &[
-    Family { name: CONNECTED, kind: FamilyKind::Gauge, help: "Data planes connected to this control plane." },
+    Family { name: CONNECTED, kind: FamilyKind::Gauge, labels: &[], help: "Data planes connected to this control plane." },
     Family {
         name: STOPPED,
         kind: FamilyKind::Gauge,
+        labels: &[],
         help: "Connected data planes that refused the catalog twice and are no longer sent it. Anything but 0 is an alarm.",
     },
-    Family { name: REJECTED, kind: FamilyKind::Gauge, help: "Resources that connected data planes could not apply." },
-    Family { name: NACKS, kind: FamilyKind::Counter, help: "Times that a data plane refused the catalog as a whole." },
-    Family { name: ENFORCED, kind: FamilyKind::Histogram, help: "Time from sending a revision to a data plane to its acknowledgement." },
+    Family { name: REJECTED, kind: FamilyKind::Gauge, labels: &[], help: "Resources that connected data planes could not apply." },
+    Family { name: NACKS, kind: FamilyKind::Counter, labels: &[], help: "Times that a data plane refused the catalog as a whole." },
+    Family { name: ENFORCED, kind: FamilyKind::Histogram, labels: &[], help: "Time from sending a revision to a data plane to its acknowledgement." },
 ];
 
 /// What a node says of itself when it connects.
@@ -120,9 +121,16 @@ pub enum Order {
 }
 
 /// All nodes of this replica. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Nodes {
     inner: Arc<Mutex<HashMap<NodeId, Entry>>>,
+    confirmed: watch::Sender<Revision>,
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self { inner: Arc::default(), confirmed: watch::Sender::new(Revision::default()) }
+    }
 }
 
 impl fmt::Debug for Nodes {
@@ -187,6 +195,21 @@ impl Nodes {
     #[must_use]
     pub fn live(&self) -> usize {
         self.inner.lock().values().filter(|entry| entry.status.connected).count()
+    }
+
+    /// Lets nodes that hold an earlier revision lose more than half of their routers or keys by getting to this one.
+    pub fn confirm(&self, revision: Revision) {
+        self.confirmed.send_if_modified(|confirmed| {
+            let higher = revision > *confirmed;
+            *confirmed = revision.max(*confirmed);
+            higher
+        });
+    }
+
+    /// Follows the highest confirmed revision.
+    #[must_use]
+    pub fn confirmed(&self) -> watch::Receiver<Revision> {
+        self.confirmed.subscribe()
     }
 
     /// Asks something of a node; false when it is not connected here or does not keep up.

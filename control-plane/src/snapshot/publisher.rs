@@ -36,7 +36,6 @@ struct Inner {
     current: watch::Sender<Option<Arc<Snapshot>>>,
     history: Mutex<VecDeque<Arc<Snapshot>>>,
     fast_lane: broadcast::Sender<Arc<Revocation>>,
-    confirmed: watch::Sender<Revision>,
     wake: Notify,
 }
 
@@ -54,7 +53,6 @@ impl Publisher {
             current: watch::Sender::new(None),
             history: Mutex::default(),
             fast_lane: broadcast::Sender::new(FAST_LANE),
-            confirmed: watch::Sender::new(Revision::default()),
             wake: Notify::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -105,21 +103,6 @@ impl Publisher {
         let history = self.inner.history.lock();
         let is_it = |snapshot: &&Arc<Snapshot>| snapshot.head().epoch == epoch && snapshot.head().revision == revision;
         history.iter().rev().find(is_it).map(Arc::clone)
-    }
-
-    /// Lets nodes that hold an earlier revision lose more than half of their routers or keys by getting to this one.
-    pub fn confirm(&self, revision: Revision) {
-        self.inner.confirmed.send_if_modified(|confirmed| {
-            let higher = revision > *confirmed;
-            *confirmed = revision.max(*confirmed);
-            higher
-        });
-    }
-
-    /// Follows the highest confirmed revision.
-    #[must_use]
-    pub fn confirmed(&self) -> watch::Receiver<Revision> {
-        self.inner.confirmed.subscribe()
     }
 
     /// Makes the watcher look at the head now; for the replica that just committed.

@@ -74,7 +74,7 @@ impl Session {
         sender: mpsc::Sender<Result<ControlMessage, Status>>,
         held: Option<Held>,
     ) -> Self {
-        let (current, confirmed) = (parts.publisher.subscribe(), parts.publisher.confirmed());
+        let (current, confirmed) = (parts.publisher.subscribe(), parts.nodes.confirmed());
         let outbox = Outbox::new(sender, parts.publisher.fast_lane());
         Self {
             parts,

@@ -90,8 +90,8 @@ struct Node {
     hears: Streaming<ControlMessage>,
 }
 
-fn hello(resume: Option<proto::Resume>) -> proto::Hello {
-    proto::Hello {
+fn hello(resume: Option<proto::Resume>) -> Hello {
+    Hello {
         node_id: NodeId::from_uuid(Uuid::from_u128(7)).to_bytes(),
         boot_id: BootId::from_uuid(Uuid::from_u128(8)).to_bytes(),
         build: "test".into(),
@@ -116,7 +116,7 @@ struct Told {
 }
 
 impl Node {
-    async fn connect(control: &Control, hello: proto::Hello) -> Self {
+    async fn connect(control: &Control, hello: Hello) -> Self {
         let (says, receiver) = mpsc::channel(16);
         let node = NodeMessage { message: Some(node_message::Message::Hello(hello)) };
         says.send(node).await.unwrap();
@@ -281,7 +281,7 @@ async fn after_a_refusal_everything_once_then_nothing() {
     control.publisher.publish(snapshot(3, &[3, 1]));
     node.is_told_nothing().await;
     // An operator's word gives it another chance, from what it acknowledged.
-    control.publisher.confirm(Revision(3));
+    control.nodes.confirm(Revision(3));
     let confirmed = node.told().await;
     assert_eq!((confirmed.mode, confirmed.base, confirmed.confirmed), (SyncMode::Delta, 1, true));
     node.ack(&confirmed).await;
@@ -311,8 +311,8 @@ async fn who_does_not_introduce_themselves_is_sent_away() {
     let control = control(true).await;
     control.publisher.publish(snapshot(1, &[1]));
     let bad = [
-        proto::Hello { node_id: vec![1], ..hello(None) },
-        proto::Hello { schema_min: SCHEMA_MAX + 1, schema_max: SCHEMA_MAX + 2, ..hello(None) },
+        Hello { node_id: vec![1], ..hello(None) },
+        Hello { schema_min: SCHEMA_MAX + 1, schema_max: SCHEMA_MAX + 2, ..hello(None) },
     ];
     for hello in bad {
         let mut node = Node::connect(&control, hello).await;
