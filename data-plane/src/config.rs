@@ -9,14 +9,16 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser};
 use shared::kernel::secret::Secret;
 use shared::runtime::logs::{LogFormat, LogSettings};
+use shared::runtime::outbound::OutboundArgs;
 use shared::runtime::public::PublicArgs;
 use shared::runtime::shutdown::DrainTiming;
+use shared::runtime::words::duration;
 use url::Url;
 
-use crate::app::CallLimits;
+use crate::app::{CallLimits, OnFull};
 
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8000);
-const OPERATIONS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9465);
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+const OPERATIONS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465);
 /// Generations may be long; whoever cannot wait that long says so.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -57,6 +59,12 @@ pub struct Args {
     /// What the bodies of all requests together may hold, in bytes.
     #[arg(long, env = "GATEWRIGHT_MAX_BODIES_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().bodies)]
     pub max_bodies_bytes: usize,
+    /// What the usage records that wait for the control plane may hold, in bytes; they are kept in the data folder.
+    #[arg(long, env = "GATEWRIGHT_MAX_SPOOL_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().spool_bytes)]
+    pub max_spool_bytes: u64,
+    /// When they are more: refuse (calls are answered with 503) or drop_and_count (calls are served without a record).
+    #[arg(long, env = "GATEWRIGHT_ON_SPOOL_FULL", value_name = "POLICY", default_value = "refuse", value_parser = on_full)]
+    pub on_spool_full: OnFull,
     /// How long the address stays open after SIGTERM, for balancers that learn late.
     #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub min_drain: Duration,
@@ -72,6 +80,9 @@ pub struct Args {
     /// How the public port is served.
     #[command(flatten)]
     pub public: PublicArgs,
+    /// How upstreams are met.
+    #[command(flatten)]
+    pub outbound: OutboundArgs,
 }
 
 impl Args {
@@ -91,7 +102,12 @@ impl Args {
     /// What calls may hold.
     #[must_use]
     pub const fn limits(&self) -> CallLimits {
-        CallLimits { body: self.max_body_bytes, bodies: self.max_bodies_bytes }
+        CallLimits {
+            body: self.max_body_bytes,
+            bodies: self.max_bodies_bytes,
+            spool_bytes: self.max_spool_bytes,
+            on_spool_full: self.on_spool_full,
+        }
     }
 
     /// Facts about this node.
@@ -119,19 +135,12 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// `90`, `90s`, `15m`, `12h`, `30d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("`{text}` is not a duration such as 90s, 15m, 12h or 30d");
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    let unit = match text.get(digits.len()..) {
-        Some("" | "s") => 1,
-        Some("m") => 60,
-        Some("h") => 3_600,
-        Some("d") => 86_400,
-        _ => return Err(bad()),
-    };
-    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(bad)
+fn on_full(text: &str) -> Result<OnFull, String> {
+    match text {
+        "refuse" => Ok(OnFull::Refuse),
+        "drop_and_count" => Ok(OnFull::DropAndCount),
+        _ => Err(format!("`{text}` is not one of: refuse, drop_and_count")),
+    }
 }
 
 #[cfg(test)]
@@ -144,10 +153,11 @@ mod tests {
         let line = ["x", "--control-plane", "http://a:8081,http://b:8081", "--join-token", "canary", "--label", "region=eu,rack=2", "--min-drain", "2m"];
         let args = Args::try_parse_from(line).unwrap();
         assert_eq!(args.control_plane.len(), 2);
+        assert!(args.listen.ip().is_loopback() && args.operations_listen.ip().is_loopback(), "unless told otherwise");
         assert_eq!(args.timing().min_drain, Duration::from_secs(120));
         assert_eq!(args.labels().get("rack").map(String::as_str), Some("2"));
         assert!(!format!("{args:?}").contains("canary"));
-        for (flag, bad) in [("--label", "=x"), ("--max-stale", "1w"), ("--log-format", "xml"), ("--listen", "nowhere")] {
+        for (flag, bad) in [("--label", "=x"), ("--max-stale", "1w"), ("--log-format", "xml"), ("--on-spool-full", "ignore"), ("--listen", "nowhere")] {
             let error = Args::try_parse_from(["x", "--control-plane", "http://a", flag, bad]).unwrap_err().to_string();
             assert!(error.contains(flag) && error.contains(bad), "{error}");
         }

@@ -6,15 +6,13 @@ use shared::kernel::ids::{BootId, NodeId};
 use shared::runtime::shutdown::Shutdown;
 use shared::usage::UsageRecord;
 
-use super::StartError;
+use super::{CallLimits, StartError};
 use crate::link::{Dialer, report_usage};
 use crate::meter::sink::{SinkFull, UsageSink};
-use crate::spool::{MemoryQueue, NoRoom, OnFull, RecordSource as _, Spool, SpoolOptions};
+use crate::spool::{MemoryQueue, NoRoom, RecordSource as _, Spool, SpoolOptions};
 
 /// Records kept in memory while no control plane takes them.
 const MEMORY_RECORDS: usize = 100_000;
-/// What the spool may hold.
-const SPOOL_BYTES: u64 = 1024 * 1024 * 1024;
 /// Its folder within the data folder.
 const FOLDER: &str = "spool";
 
@@ -31,9 +29,9 @@ impl Usage {
     ///
     /// # Errors
     /// [`StartError::Spool`]
-    pub(super) fn open(folder: Option<&Path>, boot: BootId) -> Result<Self, StartError> {
+    pub(super) fn open(folder: Option<&Path>, limits: CallLimits, boot: BootId) -> Result<Self, StartError> {
         let Some(folder) = folder else { return Ok(Self::Memory(MemoryQueue::new(boot, MEMORY_RECORDS))) };
-        let options = SpoolOptions { max_bytes: SPOOL_BYTES, on_full: OnFull::Refuse, boot };
+        let options = SpoolOptions { max_bytes: limits.spool_bytes, on_full: limits.on_spool_full, boot };
         let (spool, recovered) = Spool::open(&folder.join(FOLDER), options).map_err(|error| StartError::Spool(Box::new(error)))?;
         if recovered.records > 0 || recovered.damaged > 0 {
             tracing::info!(
@@ -69,6 +67,13 @@ impl UsageSink for Usage {
         match self {
             Self::Disk(spool) => spool.begin(opening).map_err(|NoRoom| SinkFull),
             Self::Memory(queue) => queue.has_room().then_some(()).ok_or(SinkFull),
+        }
+    }
+
+    fn revise(&self, record: &UsageRecord) {
+        match self {
+            Self::Disk(spool) => spool.revise(record),
+            Self::Memory(_) => {}
         }
     }
 

@@ -19,6 +19,11 @@ pub trait UsageSink: Send + Sync + 'static {
         if self.has_room() { Ok(()) } else { Err(SinkFull) }
     }
 
+    /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
+    fn revise(&self, record: &UsageRecord) {
+        let _kept_nowhere = record;
+    }
+
     /// Takes a record. When this returns, it outlives the process, if the sink keeps records on disk.
     ///
     /// # Errors

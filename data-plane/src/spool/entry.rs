@@ -22,7 +22,7 @@ const FEW: usize = 64;
 /// One entry, its record still encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    /// A call was admitted: the record it has if nothing more is heard of it.
+    /// A call was admitted, or more of it is known: the record it has if nothing more is heard of it.
     Open(&'a [u8]),
     /// A record, with its number within the boot.
     Close { ordinal: u64, record: &'a [u8] },

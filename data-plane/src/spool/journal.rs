@@ -108,6 +108,19 @@ impl Journal {
         self.not_begun()
     }
 
+    /// Replaces what is known of an open call.
+    pub(super) fn revise(&self, record: &UsageRecord) {
+        let bytes = entry::encode(record.into());
+        let mut queue = self.queue.lock();
+        let Some(slot) = queue.slots.get_mut(&record.id) else { return };
+        slot.opening = bytes.clone().into_boxed_slice();
+        slot.segment = self.active.load(Ordering::Relaxed);
+        let ticket = self.counted(queue.push(Entry::Open(&bytes)));
+        drop(queue);
+        // A failure is counted and logged, and the entry is kept.
+        let _kept = self.commit(ticket);
+    }
+
     const fn not_begun(&self) -> Result<(), NoRoom> {
         match self.on_full {
             OnFull::Refuse => Err(NoRoom),

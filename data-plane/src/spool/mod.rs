@@ -58,7 +58,7 @@ const LOCK: &str = "lock";
 
 /// What happens to metered calls when the spool is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum OnFull {
+pub enum OnFull {
     /// They are refused before they are admitted.
     #[default]
     Refuse,
@@ -82,7 +82,7 @@ pub(crate) struct SpoolOptions {
 pub(crate) struct Recovered {
     /// Records that will be sent (again), those of interrupted calls among them.
     pub(crate) records: u64,
-    /// Calls that had begun and not ended.
+    /// Calls that had begun, and whose end was not recorded.
     pub(crate) interrupted: u64,
     /// Places in files that cannot be read and were passed over.
     pub(crate) damaged: u64,
@@ -134,8 +134,11 @@ impl Spool {
             journal.close_recovered(record);
         }
         journal.settle_recovery();
-        let syncer = Syncer::start(Arc::clone(&journal))
-            .map_err(|source| SpoolError::Io { doing: "start its thread for", path: dir.to_owned(), source })?;
+        let syncer = Syncer::start(Arc::clone(&journal)).map_err(|source| SpoolError::Io {
+            doing: "start its thread for",
+            path: dir.to_owned(),
+            source,
+        })?;
         Ok((Self { journal, _syncer: syncer, _lock: lock }, recovered))
     }
 
@@ -158,6 +161,11 @@ impl Spool {
     /// [`NoRoom`] when it cannot be, and such calls are refused.
     pub(crate) fn begin(&self, opening: &UsageRecord) -> Result<(), NoRoom> {
         self.journal.begin(opening)
+    }
+
+    /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
+    pub(crate) fn revise(&self, record: &UsageRecord) {
+        self.journal.revise(record);
     }
 
     /// Makes a record durable. It ends the call of its id, and then it is never turned away: when it cannot be written

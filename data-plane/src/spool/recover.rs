@@ -47,8 +47,11 @@ pub(super) fn recover(dir: &Path) -> Result<Found, SpoolError> {
     let mut recovery = Recovery::default();
     let next_boots: Vec<_> = found.segments.iter().skip(1).map(|next| Some(next.boot)).chain([None]).collect();
     for (segment, next_boot) in found.segments.iter_mut().zip(next_boots) {
-        let bytes = std::fs::read(&segment.path)
-            .map_err(|source| SpoolError::Io { doing: "read", path: segment.path.clone(), source })?;
+        let bytes = std::fs::read(&segment.path).map_err(|source| SpoolError::Io {
+            doing: "read",
+            path: segment.path.clone(),
+            source,
+        })?;
         segment.bytes = bytes.len() as u64;
         let mut frames = Frames::new(&bytes);
         let mut unreadable = 0;
@@ -109,9 +112,11 @@ impl Recovery {
         found.open = open
             .into_values()
             .map(|(boot, mut record)| {
-                // It ran at least until the last thing that its node is known to have done.
-                let alive = boots.get(&boot).map_or(0, |seen| seen.alive_us);
-                record.latency_us = u64::try_from(alive.saturating_sub(record.started_unix_us)).unwrap_or(0);
+                if record.outcome() == proto::Outcome::Interrupted && record.latency_us == 0 {
+                    // It ran at least until the last thing that its node is known to have done.
+                    let alive = boots.get(&boot).map_or(0, |seen| seen.alive_us);
+                    record.latency_us = u64::try_from(alive.saturating_sub(record.started_unix_us)).unwrap_or(0);
+                }
                 record
             })
             .collect();

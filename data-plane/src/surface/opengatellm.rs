@@ -1,4 +1,4 @@
-//! The dress of OpenGateLLM: an id of ours, the router's name, the cost in `usage`, and always a usage chunk.
+//! The dress of OpenGateLLM: an id of ours, the router's name, cost and impact in `usage`, and always a usage chunk.
 //!
 //! Everything else stays as the upstream wrote it: members are replaced where they lie.
 
@@ -55,6 +55,12 @@ fn usage(facts: &Facts, before: Option<Map<String, Value>>) -> Value {
     usage.insert("completion_tokens".into(), completion.into());
     usage.insert("total_tokens".into(), prompt.saturating_add(completion).into());
     usage.insert("cost".into(), facts.cost.to_f64().into());
+    // Without an estimate, OpenGateLLM answers zero. Its clients read `impacts`, those of before `carbon`.
+    let (kwh, kg) = facts.impact.map_or((0.0, 0.0), |impact| (impact.kwh, impact.kg_co2eq));
+    for name in ["impacts", "carbon"] {
+        usage.insert(name.into(), json!({"kWh": kwh, "kgCO2eq": kg}));
+    }
+    usage.insert("requests".into(), 1.into());
     Value::Object(usage)
 }
 
@@ -87,6 +93,7 @@ mod tests {
     use shared::kernel::tokens::TokenUsage;
 
     use super::*;
+    use crate::exchange::endpoint::Impact;
 
     const DRESS: OpenGateLlm = OpenGateLlm { chunk: "chat.completion.chunk" };
 
@@ -97,6 +104,7 @@ mod tests {
             created: 7,
             tokens: TokenUsage { prompt: Some(5), completion: Some(7), ..TokenUsage::default() },
             cost: Amount::from_billionths(1_500),
+            impact: Some(Impact { kwh: 6.25e-6, kg_co2eq: 2e-7 }),
         }
     }
 
@@ -108,6 +116,8 @@ mod tests {
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["usage"]["total_tokens"], 12);
         assert_eq!(value["usage"]["cost"], 0.000_001_5);
+        assert_eq!(value["usage"]["impacts"], json!({"kWh": 6.25e-6, "kgCO2eq": 2e-7}));
+        assert_eq!((&value["usage"]["carbon"], &value["usage"]["requests"]), (&value["usage"]["impacts"], &json!(1)));
         assert_eq!(value["usage"]["prompt_tokens_details"]["cached_tokens"], 1);
         let bare = Bytes::from_static(b" {\"data\":[]}");
         let value: Value = serde_json::from_slice(&DRESS.whole(&facts(), &bare)).unwrap();

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 /// The world's, for zones of which nothing is known.
 const WORLD: f64 = 0.458_29;
 
-static MIXES: LazyLock<HashMap<&'static str, f64>> =
-    LazyLock::new(|| entries(include_str!("electricity_mixes.txt")).filter_map(|(zone, figure)| Some((zone, figure?))).collect());
+static MIXES: LazyLock<HashMap<&'static str, f64>> = LazyLock::new(|| {
+    entries(include_str!("electricity_mixes.txt")).filter_map(|(zone, figure)| Some((zone, figure?))).collect()
+});
 
 /// What a zone's electricity emits.
 pub(super) fn of(zone: &str) -> f64 {

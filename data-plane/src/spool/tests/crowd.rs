@@ -41,7 +41,10 @@ fn a_crowd_loses_nothing_and_doubles_nothing() {
     let began = Instant::now();
     let sent = drain(&mut again.reader());
     let bytes = again.journal.used();
-    println!("{calls} calls, {THREADS} threads: {written:?} to write, {found:?} to recover, {:?} to read, {bytes} bytes", began.elapsed());
+    println!(
+        "{calls} calls, {THREADS} threads: {written:?} to write, {found:?} to recover, {:?} to read, {bytes} bytes",
+        began.elapsed()
+    );
     assert_eq!(sent.len(), calls);
     assert_eq!(sent.iter().map(|record| record.id).collect::<HashSet<_>>(), ids);
 }

@@ -67,6 +67,21 @@ fn a_call_that_a_kill_cut_off_becomes_one_interrupted_record() {
 }
 
 #[test]
+fn a_call_whose_tokens_were_still_being_counted_is_not_called_interrupted() {
+    let folder = Folder::new();
+    let (spool, _) = folder.open(LARGE, OnFull::Refuse);
+    let call = record("m");
+    spool.begin(&call).unwrap();
+    let uncounted = UsageRecord { tokens: TokenUsage::default(), ..call };
+    spool.revise(&uncounted);
+    spool.revise(&record("of a call that never began"));
+    let killed = folder.after_a_kill();
+    let (again, recovered) = killed.open(LARGE, OnFull::Refuse);
+    assert_eq!((recovered.records, recovered.interrupted), (1, 1));
+    assert_eq!(drain(&mut again.reader()), [uncounted]);
+}
+
+#[test]
 fn a_long_call_does_not_hold_up_the_rest() {
     let folder = Folder::new();
     let (spool, _) = folder.open(128 << 10, OnFull::Refuse);
