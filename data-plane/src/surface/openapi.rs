@@ -171,7 +171,8 @@ struct Keys;
 impl Modify for Keys {
     fn modify(&self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        // The management side calls it so too: a client of both enters its key once.
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
 }
 
@@ -180,7 +181,7 @@ impl Modify for Keys {
     info(title = "Gatewright: inference", description = "One OpenAI-compatible address in front of every model.", license(name = "Apache-2.0")),
     paths(chat_completions, embeddings, models, model, health),
     modifiers(&Keys),
-    security(("key" = []))
+    security(("bearer" = []))
 )]
 struct Document;
 

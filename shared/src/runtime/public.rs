@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use super::edge::{Cors, Edge, PathPrefix, TrustedProxies};
 use super::listen::{HttpLimits, Port};
 use super::shutdown::Shutdown;
@@ -21,10 +23,10 @@ pub struct PublicSettings {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PublicArgs {
     /// Serve HTTPS with this certificate (PEM, intermediates after it); taken anew when the file changes.
-    #[arg(long, env = "GATEWRIGHT_TLS_CERTIFICATE", value_name = "FILE")]
+    #[arg(long, env = "GATEWRIGHT_TLS_CERTIFICATE", value_name = "FILE", value_parser = path())]
     pub tls_certificate: Option<PathBuf>,
     /// The private key of the certificate (PEM).
-    #[arg(long, env = "GATEWRIGHT_TLS_KEY", value_name = "FILE")]
+    #[arg(long, env = "GATEWRIGHT_TLS_KEY", value_name = "FILE", value_parser = path())]
     pub tls_key: Option<PathBuf>,
     /// Origins whose web pages may call, such as https://app.example.org, with commas; `*` for all.
     #[arg(long, env = "GATEWRIGHT_CORS", value_name = "ORIGINS")]
@@ -47,13 +49,17 @@ pub struct HalfPair {
     pub missing: &'static str,
 }
 
+/// Clap's own parser refuses an empty path, which is how composed environments say that there is none.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 impl PublicArgs {
     /// The flags, and below them what the configuration file says.
     ///
     /// # Errors
     /// [`HalfPair`] when a certificate has no key, or the other way round.
     pub fn over(self, file: PublicSettings) -> Result<PublicSettings, HalfPair> {
-        // An empty variable is how composed environments say that there is none.
         let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         let tls = match (given(self.tls_certificate), given(self.tls_key)) {
             (None, None) => file.tls,
@@ -117,6 +123,7 @@ mod tests {
         let flagged = read(&["--path-prefix", "/flag", "--tls-certificate", "a", "--tls-key", "b"]).unwrap();
         assert_eq!(flagged.url("127.0.0.1:8000".parse().unwrap()), "https://127.0.0.1:8000/flag");
         assert_eq!(flagged.edge.cors, Cors::Any);
+        assert_eq!(read(&["--tls-certificate", "", "--tls-key", ""]), Ok(file.clone()));
         assert_eq!(read(&["--cors", ""]).unwrap().edge.cors, Cors::Off, "a flag can also take away");
         assert_eq!(read(&["--tls-key", "b"]).unwrap_err().missing, "--tls-certificate");
         assert!(Line::try_parse_from(["x", "--trusted-proxies", "10.0.0.0/8,proxy"]).is_err());
