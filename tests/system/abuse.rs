@@ -116,7 +116,7 @@ async fn play(mode: Mode) {
     let gateway = Gateway::start(mode).await;
     let stage = Stage::chat(&gateway).await;
     // What a first large request grows for good is no leak of the second.
-    let warm = serde_json::json!({"model": stage.router, "messages": [{"role": "user", "content": "x".repeat(4 * 1024 * 1024)}]});
+    let warm = serde_json::json!({"model": stage.router, "messages": [{"role": "user", "content": "x".repeat(20 * 1024 * 1024)}]});
     stage.client().post("/v1/chat/completions", &warm).send().await.expect(200);
     let mut failures = Vec::new();
     for row in rows() {

@@ -1,47 +1,58 @@
 //! A real inference server, made by others, behind Gatewright: llama.cpp with random weights.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::client::Client;
 use harness::gateway::{Gateway, Mode};
 use harness::stage::{PROVIDER_KEY, Stage};
-use harness::{eventually, paths, run};
+use harness::{paths, run, runtime};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
-/// The server, ended when dropped.
-struct Server {
-    url: String,
-    _child: tokio::process::Child,
+/// The address of the server, started once for all tests of one sort, unless it is not installed.
+async fn server(embeddings: bool) -> Option<&'static str> {
+    static CHAT: OnceCell<Option<String>> = OnceCell::const_new();
+    static EMBEDDINGS: OnceCell<Option<String>> = OnceCell::const_new();
+    let server = if embeddings { &EMBEDDINGS } else { &CHAT };
+    let url = server.get_or_init(|| start(embeddings)).await.as_deref();
+    if url.is_none() {
+        harness::skip::skipped("real inference server", "llama.cpp is not built; ./check full builds it");
+    }
+    url
 }
 
-/// Starts the server, unless it is not installed.
-async fn server(embeddings: bool) -> Option<Server> {
+async fn start(embeddings: bool) -> Option<String> {
     let home = paths::target().join("counterparts/llama");
     let (python, weights) = (home.join("bin/python"), home.join("random.gguf"));
-    if !weights.exists() {
-        harness::skip::skipped("real inference server", "llama.cpp is not built; ./check full builds it");
+    if !python.exists() || !weights.exists() {
         return None;
     }
-    let port = harness::postgres::free_port();
-    let mut command = tokio::process::Command::new(python);
-    command.args(["-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", &port.to_string(), "--n_ctx", "512"]);
-    command
-        .args(["--embedding", if embeddings { "True" } else { "False" }, "--api_key", PROVIDER_KEY, "--model"])
-        .arg(weights);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn();
-    let server = Server { url: format!("http://127.0.0.1:{port}"), _child: child.expect("the server starts") };
-    let client = Client::new(&*server.url).bearer(PROVIDER_KEY);
-    eventually("the inference server answers", Duration::from_secs(60), || async {
-        client.get("/v1/models").try_send().await.ok().filter(|reply| reply.status == 200).map(|_| ())
-    })
-    .await;
-    Some(server)
+    for _ in 0..3 {
+        let port = harness::postgres::free_port().to_string();
+        // Ends with this process: a static is never dropped.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(&python);
+        command.args(["-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", &port, "--n_ctx", "512"]);
+        command.args(["--embedding", if embeddings { "True" } else { "False" }, "--api_key", PROVIDER_KEY]);
+        command.arg("--model").arg(&weights).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = runtime::launch(command).expect("the server starts");
+        let url = format!("http://127.0.0.1:{port}");
+        let client = Client::new(&*url).bearer(PROVIDER_KEY);
+        // Somebody else may have taken the port in between: then it ends, and gets another one.
+        while child.try_wait().expect("the state of a child").is_none() {
+            if client.get("/v1/models").try_send().await.is_ok_and(|reply| reply.status == 200) {
+                return Some(url);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    panic!("llama.cpp does not start");
 }
 
 /// Moves the stage's provider from the scripted upstream to the real server, while the gateway runs.
-async fn behind(stage: &Stage<'_>, server: &Server) {
-    let change = json!({"url": server.url, "key": PROVIDER_KEY});
+async fn behind(stage: &Stage<'_>, server: &str) {
+    let change = json!({"url": server, "key": PROVIDER_KEY});
     stage.admin().change(&format!("providers/{}", stage.provider_id), &change).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
@@ -51,7 +62,7 @@ fn chat() {
     run(async {
         let Some(server) = server(false).await else { return };
         let stage = Stage::chat(Gateway::shared(Mode::Split).await).await;
-        behind(&stage, &server).await;
+        behind(&stage, server).await;
         let mut body = stage.chat_body();
         body["max_tokens"] = 12.into();
         let answer = stage.client().post("/v1/chat/completions", &body).send().await.expect(200).json();
@@ -83,7 +94,7 @@ fn embeddings() {
     run(async {
         let Some(server) = server(true).await else { return };
         let stage = Stage::set(Gateway::shared(Mode::Standalone).await, "text-embeddings-inference").await;
-        behind(&stage, &server).await;
+        behind(&stage, server).await;
         let body = json!({"model": stage.router, "input": "Good day?"});
         let answer = stage.client().post("/v1/embeddings", &body).send().await.expect(200).json();
         assert!(!answer["data"][0]["embedding"].as_array().unwrap().is_empty(), "{answer}");
@@ -97,7 +108,7 @@ fn official_sdk() {
         let Some(server) = server(false).await else { return };
         let gateway = Gateway::shared(Mode::Split).await;
         let stage = Stage::chat(gateway).await;
-        behind(&stage, &server).await;
+        behind(&stage, server).await;
         let base = format!("{}/v1", gateway.inference_url());
         let variables = [("BASE_URL", base.as_str()), ("API_KEY", &stage.key), ("CHAT_MODEL", &stage.router)];
         harness::sdk::python("counterpart.py", &variables).await;
