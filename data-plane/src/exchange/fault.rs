@@ -84,6 +84,13 @@ impl Fault {
         self
     }
 
+    /// Whether somebody was not let in, as a call or as anything else.
+    pub(crate) fn is_of_credentials(&self) -> bool {
+        use FaultKind as K;
+        matches!(self.kind, K::Unauthenticated | K::AmbiguousCredentials | K::AccountDisabled)
+            || (self.kind == K::RateLimited && self.code == "too_many_auth_failures")
+    }
+
     /// Whether another provider may do better.
     pub(crate) const fn is_retryable(&self) -> bool {
         matches!(

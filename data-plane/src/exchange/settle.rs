@@ -16,7 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Services;
 use super::admit::{Reservation, Settlement};
 use super::context::Context;
-use super::endpoint::Call;
+use super::endpoint::{Call, Payload};
 use super::fault::Fault;
 use super::read::Held;
 use crate::meter::carbon::{Impact, estimate};
@@ -59,7 +59,7 @@ pub(crate) struct Open {
     /// What it asks; absent until its body was read.
     pub(crate) call: Option<Call>,
     /// Its body.
-    pub(crate) body: Bytes,
+    pub(crate) payload: Payload,
     /// The body's share of the budget.
     pub(crate) held: Option<Held>,
     /// The router; absent until resolved.
@@ -93,7 +93,7 @@ impl Tail {
             context,
             principal,
             call: None,
-            body: Bytes::new(),
+            payload: Payload::Json(Bytes::new()),
             held: None,
             router: None,
             reservation: None,
@@ -174,7 +174,7 @@ impl Open {
     /// A job that counts what was asked and answered; to be run where blocking is allowed.
     pub(crate) fn counting(&mut self) -> impl FnOnce() -> (Counted, Said) + Send + 'static {
         let vocabulary = self.context.table.settings().usage_tokenizer;
-        let (operation, body) = (self.context.endpoint.operation, self.body.clone());
+        let (operation, body) = (self.context.endpoint.operation, self.payload.json());
         let said = std::mem::replace(&mut self.said, Said::Nothing);
         move || (count(vocabulary, operation, &body, &said), said)
     }
@@ -272,6 +272,9 @@ impl Open {
         let record = self.record(status, ending, latency);
         self.services.meters.ended(self.context.endpoint.path, &record);
         access_log::call(&record, self.context.peer);
+        if let Some(noted) = &self.context.noted {
+            noted.finish(self.context.endpoint.operation, &record, self.router.as_deref(), self.context.elapsed());
+        }
         if record.outcome == Outcome::Refused {
             self.services.refusals.add(self.context.endpoint.path, record);
         } else if self.services.sink.submit(record).is_err() {

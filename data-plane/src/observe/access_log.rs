@@ -40,6 +40,8 @@ pub(crate) fn call(record: &UsageRecord, client: Option<IpAddr>) {
 pub(crate) struct Plain<'a> {
     /// Its id.
     pub(crate) request_id: &'a str,
+    /// The trace it belongs to, or nothing.
+    pub(crate) trace_id: &'a str,
     /// Who asked.
     pub(crate) client: Option<IpAddr>,
     /// Its method.
@@ -59,6 +61,7 @@ pub(crate) fn plain(line: &Plain<'_>) {
     tracing::info!(
         target: "access",
         request_id = line.request_id,
+        trace_id = line.trace_id,
         client = line.client.map(tracing::field::display),
         method = line.method,
         path = line.path,

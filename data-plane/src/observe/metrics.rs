@@ -10,36 +10,46 @@ use shared::kernel::ids::{ProviderId, RouterId};
 use shared::runtime::metrics::{Family, FamilyKind, describe};
 use shared::usage::{Attempt, Outcome, UsageRecord};
 
+use super::aliases::{self, AnswerAliases, RouteAliases};
+
 const REQUESTS: &str = "gatewright_requests_total";
 const DURATION: &str = "gatewright_request_duration_seconds";
 const FIRST_TOKEN: &str = "gatewright_time_to_first_token_seconds";
 const TOKENS: &str = "gatewright_tokens_total";
 const COST: &str = "gatewright_cost_billionths_total";
+const AUTH_FAILURES: &str = "gatewright_auth_failures_total";
 const ATTEMPTS: &str = "gatewright_upstream_attempts_total";
+const UPSTREAM_DURATION: &str = "gatewright_upstream_duration_seconds";
+const UPSTREAM_IN_FLIGHT: &str = "gatewright_upstream_in_flight";
+const UPSTREAM_FAILURES: &str = "gatewright_upstream_failures_in_a_row";
 const IN_FLIGHT: &str = "gatewright_requests_in_flight";
 const BODY_BYTES: &str = "gatewright_request_bodies_held_bytes";
 const RETRIES_REFUSED: &str = "gatewright_retries_refused_total";
 const RECORDS_LOST: &str = "gatewright_usage_records_lost_total";
 
 /// The families, for whoever reads a dashboard.
-const FAMILIES: &[Family] = &[
-    Family { name: REQUESTS, kind: FamilyKind::Counter, help: "Requests answered, by endpoint, router, status, outcome and fault." },
-    Family { name: DURATION, kind: FamilyKind::Histogram, help: "From the head of a request to the last byte of its answer." },
-    Family { name: FIRST_TOKEN, kind: FamilyKind::Histogram, help: "From the head of a request to the first content of its answer." },
-    Family { name: TOKENS, kind: FamilyKind::Counter, help: "Tokens used, by router and type (prompt, completion, cached, reasoning)." },
-    Family { name: COST, kind: FamilyKind::Counter, help: "Cost of calls in billionths of the unit of the prices, by router." },
-    Family { name: ATTEMPTS, kind: FamilyKind::Counter, help: "Calls of providers, by provider, its kind and the fault (none when it answered)." },
-    Family { name: IN_FLIGHT, kind: FamilyKind::Gauge, help: "Requests being read, forwarded or answered, by endpoint." },
-    Family { name: BODY_BYTES, kind: FamilyKind::Gauge, help: "Memory that request bodies hold." },
-    Family { name: RETRIES_REFUSED, kind: FamilyKind::Counter, help: "Retries not made because their share of the traffic was spent." },
-    Family { name: RECORDS_LOST, kind: FamilyKind::Counter, help: "Usage records that could not be kept because the backlog was full." },
+pub(crate) const FAMILIES: &[Family] = &[
+    Family { name: REQUESTS, kind: FamilyKind::Counter, labels: &["router", "endpoint", "status", "outcome", "fault"], help: "Requests answered, by endpoint, router, status, outcome and fault." },
+    Family { name: DURATION, kind: FamilyKind::Histogram, labels: &["router", "endpoint"], help: "From the head of a request to the last byte of its answer." },
+    Family { name: FIRST_TOKEN, kind: FamilyKind::Histogram, labels: &["router", "endpoint"], help: "From the head of a request to the first content of its answer." },
+    Family { name: TOKENS, kind: FamilyKind::Counter, labels: &["router", "endpoint", "type"], help: "Tokens used, by router and type (prompt, completion, cached, reasoning)." },
+    Family { name: COST, kind: FamilyKind::Counter, labels: &["router", "endpoint"], help: "Cost of calls in billionths of the unit of the prices, by router." },
+    Family { name: AUTH_FAILURES, kind: FamilyKind::Counter, labels: &["code"], help: "Requests whose credential was missing, malformed, unknown, expired or disabled, by the code of the answer." },
+    Family { name: ATTEMPTS, kind: FamilyKind::Counter, labels: &["provider", "kind", "fault"], help: "Calls of providers, by provider, its kind and the fault (none when it answered)." },
+    Family { name: UPSTREAM_DURATION, kind: FamilyKind::Histogram, labels: &["provider", "kind"], help: "From the sending of a request to a provider to the end of its answer." },
+    Family { name: UPSTREAM_IN_FLIGHT, kind: FamilyKind::Gauge, labels: &["provider"], help: "Calls under way at a provider." },
+    Family { name: UPSTREAM_FAILURES, kind: FamilyKind::Gauge, labels: &["provider"], help: "Calls of a provider that failed since the last that did not: 0 is healthy." },
+    Family { name: IN_FLIGHT, kind: FamilyKind::Gauge, labels: &["endpoint"], help: "Requests being read, forwarded or answered, by endpoint." },
+    Family { name: BODY_BYTES, kind: FamilyKind::Gauge, labels: &[], help: "Memory that request bodies hold." },
+    Family { name: RETRIES_REFUSED, kind: FamilyKind::Counter, labels: &[], help: "Retries not made because their share of the traffic was spent." },
+    Family { name: RECORDS_LOST, kind: FamilyKind::Counter, labels: &[], help: "Usage records that could not be kept because the backlog was full." },
 ];
 
 /// Handles of every series in use.
 #[derive(Default)]
 pub(crate) struct Meters {
     routes: RwLock<HashMap<(Option<RouterId>, &'static str), Arc<RouteMeters>>>,
-    attempts: RwLock<HashMap<(ProviderId, Option<FaultKind>), Counter>>,
+    attempts: RwLock<HashMap<(ProviderId, Option<FaultKind>), (Counter, Histogram)>>,
     in_flight: RwLock<HashMap<&'static str, Gauge>>,
 }
 
@@ -48,7 +58,7 @@ struct RouteMeters {
     /// The name at the time; a renamed router gets new series.
     router: String,
     endpoint: &'static str,
-    answers: RwLock<Vec<(Answer, Counter)>>,
+    answers: RwLock<Vec<(Answer, AnswerMeters)>>,
     duration: Histogram,
     first_token: Histogram,
     prompt: Counter,
@@ -56,6 +66,14 @@ struct RouteMeters {
     cached: Counter,
     reasoning: Counter,
     cost: Counter,
+    /// Only of a router: OpenGateLLM counts nothing else.
+    aliases: Option<RouteAliases>,
+}
+
+/// The series of answers that have everything in common.
+struct AnswerMeters {
+    requests: Counter,
+    aliases: Option<AnswerAliases>,
 }
 
 /// What answers of one series have in common.
@@ -78,6 +96,19 @@ impl Drop for RequestInFlight {
 /// Describes every family; once per process, after the recorder is installed.
 pub(crate) fn describe_families() {
     describe(FAMILIES);
+    describe(aliases::FAMILIES);
+}
+
+/// How a provider is doing now.
+pub(crate) fn upstream_health(provider: ProviderId, in_flight: u32, failures_in_a_row: u32) {
+    let name = provider.to_string();
+    gauge!(UPSTREAM_IN_FLIGHT, "provider" => name.clone()).set(in_flight);
+    gauge!(UPSTREAM_FAILURES, "provider" => name).set(failures_in_a_row);
+}
+
+/// Somebody was not let in. The code is one of the gateway's own, never a caller's or an upstream's.
+pub(crate) fn auth_failure(code: &str) {
+    counter!(AUTH_FAILURES, "code" => code.to_owned()).increment(1);
 }
 
 /// How many bytes request bodies hold now.
@@ -110,7 +141,7 @@ impl Meters {
     /// Counts a request that ended, with everything its record holds.
     pub(crate) fn ended(&self, endpoint: &'static str, record: &UsageRecord) {
         let route = self.route(endpoint, record);
-        route.answered(Answer { status: record.status, outcome: record.outcome, fault: record.fault });
+        route.answered(record);
         route.duration.record(record.latency);
         if let Some(first) = record.time_to_first_token {
             route.first_token.record(first);
@@ -129,6 +160,9 @@ impl Meters {
         if let Ok(cost) = u64::try_from(record.cost.billionths()) {
             route.cost.increment(cost);
         }
+        if let Some(aliases) = &route.aliases {
+            aliases.ended(record);
+        }
         for attempt in &record.attempts {
             self.attempted(attempt);
         }
@@ -136,18 +170,18 @@ impl Meters {
 
     fn attempted(&self, attempt: &Attempt) {
         let place = (attempt.provider, attempt.fault);
-        if let Some(counter) = self.attempts.read().get(&place) {
+        if let Some((counter, duration)) = self.attempts.read().get(&place) {
             counter.increment(1);
+            duration.record(attempt.latency);
             return;
         }
-        let counter = counter!(
-            ATTEMPTS,
-            "provider" => attempt.provider.to_string(),
-            "kind" => attempt.provider_kind.as_str(),
-            "fault" => attempt.fault.map_or("none", FaultKind::as_str)
-        );
+        let (provider, kind) = (attempt.provider.to_string(), attempt.provider_kind.as_str());
+        let fault = attempt.fault.map_or("none", FaultKind::as_str);
+        let counter = counter!(ATTEMPTS, "provider" => provider.clone(), "kind" => kind, "fault" => fault);
+        let duration = histogram!(UPSTREAM_DURATION, "provider" => provider, "kind" => kind);
         counter.increment(1);
-        self.attempts.write().insert(place, counter);
+        duration.record(attempt.latency);
+        self.attempts.write().insert(place, (counter, duration));
     }
 
     fn route(&self, endpoint: &'static str, record: &UsageRecord) -> Arc<RouteMeters> {
@@ -155,14 +189,15 @@ impl Meters {
         if let Some(known) = self.routes.read().get(&place).filter(|known| known.router == record.router_name) {
             return Arc::clone(known);
         }
-        let fresh = Arc::new(RouteMeters::new(endpoint, record.router_name.clone()));
+        let fresh = Arc::new(RouteMeters::new(endpoint, record));
         self.routes.write().insert(place, Arc::clone(&fresh));
         fresh
     }
 }
 
 impl RouteMeters {
-    fn new(endpoint: &'static str, router: String) -> Self {
+    fn new(endpoint: &'static str, record: &UsageRecord) -> Self {
+        let router = record.router_name.clone();
         let tokens = |kind: &'static str| counter!(TOKENS, "router" => router.clone(), "endpoint" => endpoint, "type" => kind);
         Self {
             endpoint,
@@ -174,16 +209,18 @@ impl RouteMeters {
             cached: tokens("cached"),
             reasoning: tokens("reasoning"),
             cost: counter!(COST, "router" => router.clone(), "endpoint" => endpoint),
+            aliases: record.router.map(|_| RouteAliases::new(endpoint, &router)),
             router,
         }
     }
 
-    fn answered(&self, answer: Answer) {
-        if let Some((_, counter)) = self.answers.read().iter().find(|(known, _)| *known == answer) {
-            counter.increment(1);
+    fn answered(&self, record: &UsageRecord) {
+        let answer = Answer { status: record.status, outcome: record.outcome, fault: record.fault };
+        if let Some((_, meters)) = self.answers.read().iter().find(|(known, _)| *known == answer) {
+            meters.ended(record);
             return;
         }
-        let counter = counter!(
+        let requests = counter!(
             REQUESTS,
             "router" => self.router.clone(),
             "endpoint" => self.endpoint,
@@ -191,7 +228,18 @@ impl RouteMeters {
             "outcome" => answer.outcome.as_str(),
             "fault" => answer.fault.map_or("none", FaultKind::as_str)
         );
-        counter.increment(1);
-        self.answers.write().push((answer, counter));
+        let aliases = self.aliases.as_ref().map(|_| AnswerAliases::new(self.endpoint, &self.router, answer.status));
+        let meters = AnswerMeters { requests, aliases };
+        meters.ended(record);
+        self.answers.write().push((answer, meters));
+    }
+}
+
+impl AnswerMeters {
+    fn ended(&self, record: &UsageRecord) {
+        self.requests.increment(1);
+        if let Some(aliases) = &self.aliases {
+            aliases.ended(record);
+        }
     }
 }

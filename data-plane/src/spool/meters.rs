@@ -12,12 +12,32 @@ const ERRORS: &str = "gatewright_usage_spool_errors_total";
 
 /// The families, for whoever describes them all.
 pub(crate) const FAMILIES: &[Family] = &[
-    Family { name: BYTES, kind: FamilyKind::Gauge, help: "Bytes that the usage spool holds." },
-    Family { name: RECORDS, kind: FamilyKind::Gauge, help: "Usage records that the control plane has not acknowledged." },
-    Family { name: DROPPED, kind: FamilyKind::Counter, help: "Usage records lost because the spool was full or could not be written." },
-    Family { name: FSYNC, kind: FamilyKind::Histogram, help: "How long an fsync of the usage spool takes." },
-    Family { name: UNSYNCED, kind: FamilyKind::Gauge, help: "Age of the oldest usage record that a power cut would lose." },
-    Family { name: ERRORS, kind: FamilyKind::Counter, help: "Failures of the usage spool, by operation (write, sync, read, delete)." },
+    Family { name: BYTES, kind: FamilyKind::Gauge, labels: &[], help: "Bytes that the usage spool holds." },
+    Family {
+        name: RECORDS,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Usage records that the control plane has not acknowledged.",
+    },
+    Family {
+        name: DROPPED,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Usage records lost because the spool was full or could not be written.",
+    },
+    Family { name: FSYNC, kind: FamilyKind::Histogram, labels: &[], help: "How long an fsync of the usage spool takes." },
+    Family {
+        name: UNSYNCED,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Age of the oldest usage record that a power cut would lose.",
+    },
+    Family {
+        name: ERRORS,
+        kind: FamilyKind::Counter,
+        labels: &["operation"],
+        help: "Failures of the usage spool, by operation (write, sync, read, delete).",
+    },
 ];
 
 /// Handles, resolved once.

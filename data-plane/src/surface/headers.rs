@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use shared::kernel::ids::CallId;
+use shared::runtime::telemetry::{context, traces};
 
 use crate::exchange::context::Ids;
 
@@ -12,7 +13,13 @@ const CALL_ID: HeaderName = HeaderName::from_static("x-gatewright-call-id");
 pub(super) fn ids(headers: &HeaderMap) -> Ids {
     let call = CallId::generate();
     let request = own_id(headers).map_or_else(|| call.to_string(), str::to_owned);
-    Ids { call, request, trace: trace_id(headers).unwrap_or_default().to_owned() }
+    // A trace that begins here has the call's own id: one less to look for.
+    let span = traces().map(|traces| traces.begin(headers, call.uuid().into_bytes()));
+    let trace = match &span {
+        Some(span) => span.trace_id(),
+        None => context::incoming(headers).map(|remote| remote.trace_id()).unwrap_or_default(),
+    };
+    Ids { call, request, trace, span }
 }
 
 fn own_id(headers: &HeaderMap) -> Option<&str> {
@@ -20,13 +27,6 @@ fn own_id(headers: &HeaderMap) -> Option<&str> {
     let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     ((1..=64).contains(&value.len()) && value.bytes().all(plain)).then_some(value)
-}
-
-/// The trace of a W3C `traceparent`.
-fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let trace = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
-    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    (trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
 }
 
 /// Puts the names on an answer.

@@ -71,6 +71,12 @@ impl Vitals {
         self.providers.read().iter().map(tally).collect()
     }
 
+    /// Calls under way and failures in a row at each provider.
+    pub(crate) fn health(&self) -> Vec<(ProviderId, u32, u32)> {
+        let health = |(id, vitals): (&ProviderId, &Arc<ProviderVitals>)| (*id, vitals.in_flight(), vitals.failures_in_a_row());
+        self.providers.read().iter().map(health).collect()
+    }
+
     /// Forgets providers that are no longer in the table and have no call in flight.
     pub(crate) fn keep(&self, is_current: impl Fn(ProviderId) -> bool) {
         self.providers.write().retain(|id, vitals| is_current(*id) || vitals.in_flight() > 0);
@@ -90,7 +96,6 @@ impl ProviderVitals {
     }
 
     /// Calls that failed since the last that did not.
-    #[cfg(test)]
     pub(crate) fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row.load(Ordering::Relaxed)
     }

@@ -9,8 +9,21 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, reload};
 
+use super::metrics::{Family, FamilyKind, before_scrape, describe};
+use super::telemetry::reports::{BadDsn, ReportSettings, Reports};
+
 /// How many lines may wait for the writer.
 const QUEUE_LINES: usize = 16_384;
+
+const DROPPED: &str = "gatewright_log_lines_dropped_total";
+
+/// What this room measures.
+pub const FAMILIES: &[Family] = &[Family {
+    name: DROPPED,
+    kind: FamilyKind::Counter,
+    labels: &[],
+    help: "Log lines that were not written because standard error took them too slowly.",
+}];
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,17 +36,60 @@ pub enum LogFormat {
 }
 
 /// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LogSettings {
     /// DEBUG, INFO, WARNING, ERROR, CRITICAL, or a filter such as `info,data_plane=debug`.
     pub level: String,
     /// How lines look.
     pub format: LogFormat,
+    /// Where lines of level error are sent as well.
+    pub reports: Option<ReportSettings>,
+}
+
+/// The flags that every process has for its logs.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LogArgs {
+    /// DEBUG, INFO, WARNING, ERROR, or a filter such as info,access=off [default: INFO].
+    #[arg(long, env = "GATEWRIGHT_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// text or json [default: text].
+    #[arg(long, env = "GATEWRIGHT_LOG_FORMAT", value_name = "FORMAT", value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
+}
+
+impl LogArgs {
+    /// The flags over the settings of a file; a DSN of the environment counts where the file has none.
+    ///
+    /// # Errors
+    /// [`LogError::Dsn`]
+    pub fn over(&self, settings: LogSettings) -> Result<LogSettings, LogError> {
+        let reports = match settings.reports {
+            Some(reports) => Some(reports),
+            None => ReportSettings::of_environment().map_err(LogError::Dsn)?,
+        };
+        Ok(LogSettings {
+            level: self.log_level.clone().unwrap_or(settings.level),
+            format: self.log_format.unwrap_or(settings.format),
+            reports,
+        })
+    }
+}
+
+/// `text` or `json`.
+///
+/// # Errors
+/// A sentence that names the text and what would be right.
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("`{text}` is not one of: text, json")),
+    }
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "INFO".to_owned(), format: LogFormat::Text }
+        Self { level: "INFO".to_owned(), format: LogFormat::Text, reports: None }
     }
 }
 
@@ -48,6 +104,9 @@ pub enum LogError {
         /// What was given.
         value: String,
     },
+    /// The place for error reports is none.
+    #[error("SENTRY_DSN {0}")]
+    Dsn(#[source] BadDsn),
     /// This process has logs already.
     #[error("logs are already set up in this process")]
     Already(#[source] TryInitError),
@@ -81,7 +140,9 @@ impl Logs {
             LogFormat::Text => lines.with_ansi(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         };
-        tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(LogError::Already)?;
+        let reports = settings.reports.as_ref().map(Reports::start).transpose().map_err(LogError::Dsn)?;
+        tracing_subscriber::registry().with(filter).with(lines).with(reports).try_init().map_err(LogError::Already)?;
+        export_drops(dropped.clone());
         Ok(Self { dropped, filter: handle, _worker: worker })
     }
 
@@ -98,12 +159,15 @@ impl Logs {
     pub fn dropped(&self) -> u64 {
         u64::try_from(self.dropped.dropped_lines()).unwrap_or(u64::MAX)
     }
+}
 
-    /// The drop count as a closure, for whoever exports it.
-    pub fn drop_counter(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let dropped = self.dropped.clone();
-        move || u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX)
-    }
+/// Counts dropped lines for whoever scrapes.
+fn export_drops(dropped: ErrorCounter) {
+    before_scrape(move || {
+        describe(FAMILIES);
+        let lines = u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
+        metrics::counter!(DROPPED).absolute(lines);
+    });
 }
 
 /// A level word of Python's `logging` or of ours, else a filter.

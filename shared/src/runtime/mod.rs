@@ -10,20 +10,26 @@
 //! | [`edge`] | path prefix, trusted proxies and origins of a public port |
 //! | [`tls`] | certificates, taken anew when their files change |
 //! | [`public`] | the flags and settings of a public port |
+//! | [`outbound`] | whom upstreams must convince, and what they are shown |
 //! | [`shutdown`] | the end of a process, phase by phase |
 //! | [`readiness`] | named conditions that decide `/readyz` |
 //! | [`operations`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`logs`], [`metrics`] | what is told outside, over bounded queues |
+//! | [`telemetry`] | traces over OTLP and error reports, likewise |
 //! | [`secrets_dir`] | root secrets as files of mode 0600 |
+//! | [`words`] | values of flags that more than one command line has |
 
 pub mod edge;
 pub mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
+pub mod outbound;
 pub mod public;
 pub mod readiness;
 pub mod secrets_dir;
 pub mod shutdown;
+pub mod telemetry;
 pub mod tls;
+pub mod words;
 pub mod yaml;

@@ -19,7 +19,7 @@ pub(super) const DEPENDENCIES: &[Key] = &[
     without_effect("redis", Kind::Open(REDIS_KEYS), REDIS, "Shared counters of limits."),
     without_effect("elasticsearch", Kind::Open(ELASTICSEARCH), RETRIEVAL, "Vector store."),
     without_effect("qdrant", Kind::Open(&[]), RETRIEVAL, "Vector store."),
-    without_effect("sentry", Kind::Open(SENTRY), "not built yet: error reports", "Error reports."),
+    honoured("sentry", Kind::Open(SENTRY), "SENTRY_DSN, or none", "Reports of log lines of level error."),
     without_effect("brave", Kind::Open(BRAVE), SEARCH, "Web search."),
     without_effect("duckduckgo", Kind::Open(DUCKDUCKGO), SEARCH, "Web search."),
     without_effect("albert", Kind::Map(ALBERT), PARSING, "Parses documents."),
@@ -63,7 +63,12 @@ const ELASTICSEARCH: &[Key] = &[
     without_effect("number_of_replicas", Kind::Integer { min: 0, max: 10_000 }, RETRIEVAL, "Replicas of the index."),
 ];
 
-const SENTRY: &[Key] = &[without_effect("dsn", Kind::Secret, "not built yet: error reports", "Where reports go.")];
+const SENTRY: &[Key] = &[
+    honoured("dsn", Kind::Secret, "none", "Where reports go; empty: nowhere."),
+    honoured("environment", Kind::Text, "none", "Shown with each report."),
+    honoured("release", Kind::Text, "that of the program", "Shown with each report."),
+    without_effect("traces_sample_rate", Kind::Any, "spans go out over OTLP (OTEL_EXPORTER_OTLP_ENDPOINT)", "Share of traces."),
+];
 
 const BRAVE: &[Key] = &[
     without_effect("url", Kind::Text, SEARCH, "Address of the service."),

@@ -4,7 +4,7 @@
 //! second; a pair that is not good (half written, not matching, gone) leaves the last good one in place, is logged and
 //! counted, and is tried again when the files change again. Connections keep what they were opened with.
 
-mod files;
+pub(super) mod files;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -37,11 +37,13 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: HANDSHAKE_FAILURES,
         kind: FamilyKind::Counter,
+        labels: &["reason"],
         help: "Connections that ended before TLS was agreed on, by reason (timeout, plain_http, refused).",
     },
     Family {
         name: RELOADS,
         kind: FamilyKind::Counter,
+        labels: &["outcome"],
         help: "Changed certificate files, by outcome (taken, kept_old).",
     },
 ];
@@ -55,14 +57,14 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Why a certificate cannot be used.
+/// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{what} {} (--tls-{what}, GATEWRIGHT_TLS_{}, settings.tls.{what}) cannot be read", path.display(), what.to_ascii_uppercase())]
+    #[error("{role} {} ({}) cannot be read", path.display(), role.names)]
     Read {
-        /// `certificate` or `key`.
-        what: &'static str,
+        /// What it is for.
+        role: FileRole,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -70,27 +72,59 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file holds something else.
-    #[error("{what} {} (--tls-{what}, GATEWRIGHT_TLS_{}, settings.tls.{what}) {problem}", path.display(), what.to_ascii_uppercase())]
+    #[error("{role} {} ({}) {problem}", path.display(), role.names)]
     Content {
-        /// `certificate` or `key`.
-        what: &'static str,
+        /// What it is for.
+        role: FileRole,
         /// The file.
         path: PathBuf,
         /// What is wrong, and what would be right.
         problem: &'static str,
     },
     /// The two do not belong together, or TLS has no use for them.
-    #[error("certificate {} and key {} cannot be used together (--tls-certificate, --tls-key)", certificate.display(), key.display())]
+    #[error("certificate {} and key {} cannot be used together ({names})", certificate.display(), key.display())]
     Pair {
         /// One file.
         certificate: PathBuf,
         /// The other.
         key: PathBuf,
+        /// How people name them.
+        names: &'static str,
         /// Why.
         #[source]
         source: rustls::Error,
     },
+    /// A store of certificate authorities was named and is none.
+    #[error("{named} names a store of certificate authorities, and none can be read from it: {why}")]
+    Store {
+        /// The variables with their values.
+        named: String,
+        /// What was found.
+        why: String,
+    },
+    /// TLS itself cannot be had.
+    #[error("TLS cannot be set up")]
+    Unusable(#[source] rustls::Error),
 }
+
+/// What a file is for, and how people name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileRole {
+    /// What it holds.
+    pub what: &'static str,
+    /// Flag, variable and setting that give it.
+    pub names: &'static str,
+}
+
+impl fmt::Display for FileRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+const CERTIFICATE: FileRole =
+    FileRole { what: "certificate", names: "--tls-certificate, GATEWRIGHT_TLS_CERTIFICATE, settings.tls.certificate" };
+const KEY: FileRole = FileRole { what: "key", names: "--tls-key, GATEWRIGHT_TLS_KEY, settings.tls.key" };
 
 /// The certificate of a port, as it is now. Clones share it.
 #[derive(Clone)]
@@ -167,8 +201,13 @@ impl Tls {
 }
 
 fn build(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let (chain, key) = (files::chain(&files.certificate)?, files::key(&files.key)?);
-    let pair = |source| TlsError::Pair { certificate: files.certificate.clone(), key: files.key.clone(), source };
+    let (chain, key) = (files::chain(CERTIFICATE, &files.certificate)?, files::key(KEY, &files.key)?);
+    let pair = |source| TlsError::Pair {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        names: "--tls-certificate, --tls-key",
+        source,
+    };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(pair)?
