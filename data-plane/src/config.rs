@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser};
 use shared::kernel::secret::Secret;
-use shared::runtime::logs::{LogFormat, LogSettings};
+use shared::runtime::logs::LogArgs;
 use shared::runtime::outbound::OutboundArgs;
 use shared::runtime::public::PublicArgs;
 use shared::runtime::shutdown::DrainTiming;
@@ -56,6 +56,9 @@ pub struct Args {
     /// The largest body of a request, in bytes.
     #[arg(long, env = "GATEWRIGHT_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().body)]
     pub max_body_bytes: usize,
+    /// The largest form, such as a recording, in bytes; beyond a megabyte it is kept in the folder for temporary files.
+    #[arg(long, env = "GATEWRIGHT_MAX_FORM_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().form)]
+    pub max_form_bytes: usize,
     /// What the bodies of all requests together may hold, in bytes.
     #[arg(long, env = "GATEWRIGHT_MAX_BODIES_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().bodies)]
     pub max_bodies_bytes: usize,
@@ -71,12 +74,9 @@ pub struct Args {
     /// How long requests in flight may take after that [default: 300s].
     #[arg(long, env = "GATEWRIGHT_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = duration)]
     pub drain_timeout: Option<Duration>,
-    /// DEBUG, INFO, WARNING, ERROR, or a filter such as info,access=off.
-    #[arg(long, env = "GATEWRIGHT_LOG_LEVEL", value_name = "LEVEL", default_value = "INFO")]
-    pub log_level: String,
-    /// text or json.
-    #[arg(long, env = "GATEWRIGHT_LOG_FORMAT", value_name = "FORMAT", default_value = "text", value_parser = log_format)]
-    pub log_format: LogFormat,
+    /// What is logged.
+    #[command(flatten)]
+    pub logs: LogArgs,
     /// How the public port is served.
     #[command(flatten)]
     pub public: PublicArgs,
@@ -93,17 +93,12 @@ impl Args {
         DrainTiming { min_drain: self.min_drain, drain_timeout, ..DrainTiming::default() }
     }
 
-    /// What is logged.
-    #[must_use]
-    pub fn logs(&self) -> LogSettings {
-        LogSettings { level: self.log_level.clone(), format: self.log_format }
-    }
-
     /// What calls may hold.
     #[must_use]
     pub const fn limits(&self) -> CallLimits {
         CallLimits {
             body: self.max_body_bytes,
+            form: self.max_form_bytes,
             bodies: self.max_bodies_bytes,
             spool_bytes: self.max_spool_bytes,
             on_spool_full: self.on_spool_full,
@@ -125,14 +120,6 @@ fn secret(text: &str) -> Result<Secret, String> {
 fn label(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(name, _)| !name.trim().is_empty());
     parts.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).ok_or_else(|| format!("`{text}` is not NAME=VALUE"))
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("`{text}` is not one of: text, json")),
-    }
 }
 
 fn on_full(text: &str) -> Result<OnFull, String> {

@@ -135,7 +135,7 @@ pub fn provider_url(kind: ProviderKind, text: Option<&str>) -> Result<String, Er
     let url = Url::parse(text).map_err(|_| invalid(form))?;
     match (url.scheme(), kind) {
         ("mock", ProviderKind::Mock) => {}
-        ("http" | "https", ProviderKind::OpenAi | ProviderKind::Vllm) => {}
+        ("http" | "https", kind) if kind != ProviderKind::Mock => {}
         (_, ProviderKind::Mock) => return Err(invalid("an address such as mock://local is expected")),
         _ => return Err(invalid("the scheme http or https is expected")),
     }

@@ -4,6 +4,7 @@
 //! in the dialer they hand over and in who listens.
 
 mod process;
+mod upstreams;
 mod usage;
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,7 @@ use shared::kernel::clock::FleetClock;
 use shared::kernel::secret::Secret;
 use shared::runtime::listen::ListenError;
 use shared::runtime::logs::LogError;
-use shared::runtime::metrics::{MetricsError, describe};
+use shared::runtime::metrics::{Family, MetricsError, describe};
 use shared::runtime::public::HalfPair;
 use shared::runtime::readiness::Readiness;
 use shared::runtime::secrets_dir::SecretsError;
@@ -26,6 +27,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use utoipa::openapi::OpenApi;
 
 pub use self::process::run;
+pub use self::upstreams::Upstreams;
 use self::usage::Usage;
 pub use crate::exchange::deliver::ReplyBody;
 use crate::exchange::Services;
@@ -34,6 +36,7 @@ use crate::exchange::read::BodyBudget;
 use crate::link::{self, DialError, Dialer, Identity, IdentityError, LastGoodOptions, Link, LinkOptions, Pulse, UpstreamPulse};
 use crate::meter::refusals::Refusals;
 use crate::meter::sink::UsageSink;
+use crate::observe::aliases;
 use crate::observe::metrics::{self, Meters};
 use crate::spool;
 pub use crate::spool::OnFull;
@@ -50,11 +53,19 @@ pub fn openapi() -> OpenApi {
     crate::surface::openapi::document()
 }
 
+/// Every metric family of this plane, for the document about them.
+#[must_use]
+pub fn families() -> Vec<Family> {
+    [metrics::FAMILIES, link::FAMILIES, spool::FAMILIES, aliases::FAMILIES].concat()
+}
+
 /// What calls may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimits {
     /// One body.
     pub body: usize,
+    /// One form, such as a recording; beyond a megabyte it is kept in a file.
+    pub form: usize,
     /// All bodies together.
     pub bodies: usize,
     /// All usage that waits for the control plane, on disk.
@@ -67,6 +78,7 @@ impl Default for CallLimits {
     fn default() -> Self {
         Self {
             body: 32 * 1024 * 1024,
+            form: 100 * 1024 * 1024,
             bodies: 512 * 1024 * 1024,
             // A million calls and more.
             spool_bytes: 1024 * 1024 * 1024,
@@ -82,6 +94,8 @@ pub type LogLevel = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Options {
     /// How to reach a control plane.
     pub dialer: Dialer,
+    /// How to reach upstreams.
+    pub upstreams: Upstreams,
     /// Where it keeps what should outlive the process.
     pub data_dir: Option<PathBuf>,
     /// Seals the copy of the catalog that it keeps there; without it there is none.
@@ -126,6 +140,9 @@ pub enum StartError {
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A variable that names a proxy.
+    #[error(transparent)]
+    Proxy(Box<dyn std::error::Error + Send + Sync>),
     /// Half of what TLS needs.
     #[error(transparent)]
     HalfPair(#[from] HalfPair),
@@ -185,7 +202,7 @@ impl DataPlane {
         let usage = Arc::new(Usage::open(options.data_dir.as_deref(), options.limits, identity.boot)?);
         usage.report(options.dialer.clone(), identity.node, shutdown);
         let sink: Arc<dyn UsageSink> = Arc::clone(&usage) as _;
-        let services = services(&table, &clock, sink, options.limits, shutdown);
+        let services = services(&table, &clock, options.upstreams.0, sink, options.limits, shutdown);
         keep_house(Arc::clone(&services), shutdown);
         let link = LinkOptions {
             identity,
@@ -206,19 +223,20 @@ impl DataPlane {
     }
 }
 
-fn services(table: &Handle, clock: &FleetClock, sink: Arc<dyn UsageSink>, limits: CallLimits, shutdown: &Shutdown) -> Arc<Services> {
+fn services(table: &Handle, clock: &FleetClock, pool: Pool, sink: Arc<dyn UsageSink>, limits: CallLimits, shutdown: &Shutdown) -> Arc<Services> {
     Arc::new(Services {
         table: table.clone(),
         clock: clock.clone(),
         vitals: Vitals::default(),
         retries: RetryBudget::default(),
-        pool: Pool::new(),
+        pool,
         local: Local,
         refusals: Refusals::new(Arc::clone(&sink)),
         sink,
         meters: Meters::default(),
         bodies: BodyBudget::new(limits.bodies),
         body_limit: limits.body,
+        form_limit: limits.form,
         failures: Failures::default(),
         expiry: shutdown.expiry(),
         in_flight: shutdown.in_flight(),
@@ -243,6 +261,9 @@ fn keep_house(services: Arc<Services>, shutdown: &Shutdown) {
             services.refusals.flush(false);
             services.pool.sweep();
             metrics::bodies_held(services.bodies.held());
+            for (provider, in_flight, failures) in services.vitals.health() {
+                metrics::upstream_health(provider, in_flight, failures);
+            }
             let table = services.table.load();
             if revision.replace(table.revision()) != Some(table.revision()) {
                 let current: HashSet<_> = table.providers().map(|provider| provider.id).collect();

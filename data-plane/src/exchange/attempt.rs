@@ -11,15 +11,17 @@ use shared::usage::Attempt;
 use tokio::time::{Instant, timeout_at};
 
 use super::Services;
+use super::endpoint::Payload;
 use super::events::{Sight, Whole, look, look_whole};
 use super::fault::Fault;
 use super::settle::{Open, Tail};
 use crate::balance::strategy;
+use crate::meter::text::Said;
 use crate::observe::metrics;
 use crate::scan::sse::{Splitter, events};
 use crate::scan::splice::joined;
 use crate::table::{ProviderEntry, RouterEntry};
-use crate::translate::{Dialect, Outbound, complaint, dialect};
+use crate::translate::{Dialect, Outbound, Wording, complaint, dialect, rerank};
 use crate::upstream::body::BrokenOff;
 use crate::upstream::outgoing::OutgoingBody;
 use crate::upstream::send::{self, Order};
@@ -135,6 +137,7 @@ async fn once(
         fault: Some(FaultKind::ClientGone),
     });
     open.trying = Some((begun, Arc::clone(&vitals)));
+    open.context.try_begins(caller);
     let end = deadline.min(Instant::now() + provider.noun.timeout);
     let trying = converse(services, open, caller, provider, vitals.begin(), end);
     let result = timeout_at(end, trying).await.unwrap_or_else(|_| Err(timed_out()));
@@ -184,7 +187,7 @@ async fn converse(
             let (body, splitter, first) = first_event(response.into_body(), provider).await?;
             Ok(Reply::Stream(Box::new(Begun { body, splitter, first, deadline, drain, busy })))
         }
-        (false, false) => whole(response, open, provider).await,
+        (false, false) => whole(response, open, provider, dialect).await,
         // A server that does not stream says so with JSON, often with an error in it.
         _ => {
             let body = collect(response.into_body(), ERROR_MOST).await.unwrap_or_default();
@@ -218,23 +221,29 @@ fn prepare(
     let call = open.call.as_ref().ok_or_else(no_provider)?;
     let operation = open.context.endpoint.operation;
     let path = dialect.path(operation).ok_or_else(no_provider)?;
-    let outbound = Outbound {
-        operation,
-        body: &open.body,
-        requested: call.place.clone(),
-        upstream_model: &provider.noun.upstream_model,
-        streamed: call.streamed.as_ref(),
+    let upstream_model = provider.noun.upstream_model.as_str();
+    let (body, content_type) = match &open.payload {
+        Payload::Json(body) => {
+            let (requested, streamed) = (call.place.clone(), call.streamed.as_ref());
+            let outbound = Outbound { operation, body, requested, upstream_model, streamed, wording: call.wording };
+            (OutgoingBody::new(dialect.body(&outbound)), HeaderValue::from_static("application/json"))
+        }
+        Payload::Form(form) => {
+            let place = call.place.start as u64..call.place.end as u64;
+            (form.outgoing(place, upstream_model), form.content_type.clone())
+        }
     };
     let order = Order {
         base: &provider.base,
         path,
         authorization: provider.authorization.as_ref(),
-        content_type: HeaderValue::from_static("application/json"),
+        content_type,
         streamed: call.streamed.is_some(),
         request_id: &open.context.ids.request,
+        traceparent: open.context.traceparent.as_ref(),
         caller,
     };
-    send::request(&order, OutgoingBody::new(dialect.body(&outbound))).map_err(|error| {
+    send::request(&order, body).map_err(|error| {
         tracing::error!(provider = %provider.id, %error, "the provider's address cannot be called");
         unreachable_upstream()
     })
@@ -357,19 +366,45 @@ fn content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
 }
 
 /// Reads a whole answer; only one that is complete and JSON is an answer.
-async fn whole(response: Response<AnswerBody>, open: &mut Open, provider: &ProviderEntry) -> Result<Reply, Box<Fault>> {
+async fn whole(
+    response: Response<AnswerBody>,
+    open: &mut Open,
+    provider: &ProviderEntry,
+    dialect: &'static dyn Dialect,
+) -> Result<Reply, Box<Fault>> {
     let kind = content_type(response.headers()).cloned();
     let body = collect(response.into_body(), WHOLE_MOST).await.ok_or_else(|| invalid("it broke off or is too long"))?;
+    if open.call.as_ref().is_some_and(|call| call.as_text) {
+        return text(kind, body, open);
+    }
+    let operation = open.context.endpoint.operation;
+    let body = dialect.answer(operation, &open.payload.json(), &body).ok_or_else(|| invalid("it is not what was asked for"))?;
     match look_whole(&body) {
         Whole::Answer(usage) => open.reported = usage,
         Whole::Error => return Err(told_error(&body, provider)),
         Whole::Garbage => return Err(invalid("it is no JSON object")),
     }
     if open.reported.is_none() {
-        open.said = crate::meter::text::Said::Whole(body.clone());
+        open.said = Said::Whole(body.clone());
     }
+    let body = match open.call.as_ref().map(|call| call.wording) {
+        Some(Wording::OlderRerank) => rerank::older(&body).ok_or_else(|| invalid("it is no ranking"))?,
+        _ => body,
+    };
     let json = kind.filter(|kind| kind.as_bytes().starts_with(b"application/json"));
     Ok(Reply::Whole { content_type: json.unwrap_or(HeaderValue::from_static("application/json")), body })
+}
+
+/// A whole answer that is text: nothing in it can be checked but what it calls itself.
+fn text(kind: Option<HeaderValue>, body: Bytes, open: &mut Open) -> Result<Reply, Box<Fault>> {
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    let content_type = match kind {
+        Some(kind) if kind.as_bytes().starts_with(b"text/html") => return Err(invalid("it is a web page")),
+        Some(kind) if kind.as_bytes().starts_with(b"text/") || kind.as_bytes().starts_with(b"application/") => kind,
+        _ => plain,
+    };
+    open.said = Said::Whole(body.clone());
+    Ok(Reply::Whole { content_type, body })
 }
 
 /// Holds a stream back until an event says something: until then a failure is a real status, and another provider may

@@ -1,6 +1,7 @@
 //! What an endpoint is to the exchange: how to read its requests, and how to dress its answers.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use shared::catalog::{Compatibility, RouterKind};
@@ -9,7 +10,8 @@ use shared::kernel::tokens::TokenUsage;
 
 use super::fault::Fault;
 pub(crate) use crate::meter::carbon::Impact;
-use crate::translate::{Operation, UsageWish};
+use crate::translate::{Operation, UsageWish, Wording};
+use crate::upstream::form::Form;
 
 /// One endpoint of the inference surface.
 pub(crate) struct Endpoint {
@@ -19,10 +21,38 @@ pub(crate) struct Endpoint {
     pub(crate) operation: Operation,
     /// Kinds of router that can do it; the first is named in messages.
     pub(crate) serves: &'static [RouterKind],
-    /// Reads a request.
-    pub(crate) parse: fn(&Bytes) -> Result<Call, Box<Fault>>,
+    /// What its requests come as, and how they are read.
+    pub(crate) takes: Takes,
     /// How answers are dressed for a profile; absent where the upstream's bytes are passed on.
     pub(crate) renderer: fn(Compatibility) -> Option<&'static dyn Renderer>,
+}
+
+/// What requests come as.
+#[derive(Clone, Copy)]
+pub(crate) enum Takes {
+    /// JSON, held in memory.
+    Json(fn(&Bytes) -> Result<Call, Box<Fault>>),
+    /// A form, whose files may be too large for memory.
+    Form(fn(&Form) -> Result<Call, Box<Fault>>),
+}
+
+/// A request's body, whole and kept until the call is over.
+#[derive(Debug, Clone)]
+pub(crate) enum Payload {
+    /// JSON.
+    Json(Bytes),
+    /// A form.
+    Form(Arc<Form>),
+}
+
+impl Payload {
+    /// Its JSON; nothing for a form.
+    pub(crate) fn json(&self) -> Bytes {
+        match self {
+            Self::Json(bytes) => bytes.clone(),
+            Self::Form(_) => Bytes::new(),
+        }
+    }
 }
 
 /// What a request asks, as far as the gateway must know.
@@ -34,6 +64,17 @@ pub(crate) struct Call {
     pub(crate) place: Range<usize>,
     /// For a streamed answer: where the wish for usage stands.
     pub(crate) streamed: Option<UsageWish>,
+    /// Which words it uses.
+    pub(crate) wording: Wording,
+    /// Whether a whole answer is text instead of JSON.
+    pub(crate) as_text: bool,
+}
+
+impl Call {
+    /// A call whose answer is whole JSON, asked for in common words.
+    pub(crate) const fn plain(requested: String, place: Range<usize>) -> Self {
+        Self { requested, place, streamed: None, wording: Wording::Common, as_text: false }
+    }
 }
 
 /// What a renderer may tell of a call.

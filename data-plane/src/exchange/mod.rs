@@ -19,6 +19,7 @@ pub(crate) mod deliver;
 pub(crate) mod endpoint;
 pub(crate) mod events;
 pub(crate) mod fault;
+mod form;
 pub(crate) mod read;
 pub(crate) mod resolve;
 pub(crate) mod settle;
@@ -34,19 +35,21 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Body;
+use shared::catalog::FaultKind;
 use shared::kernel::clock::FleetClock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::context::{Context, Ids};
 use self::deliver::ReplyBody;
-use self::endpoint::{Call, Endpoint};
+use self::endpoint::{Call, Endpoint, Payload, Takes};
 use self::fault::Fault;
 use self::read::Held;
 use self::settle::Tail;
 use crate::meter::refusals::Refusals;
 use crate::meter::sink::UsageSink;
 use crate::observe::metrics::Meters;
+use crate::observe::traces::CallTrace;
 use crate::table::Handle;
 use crate::upstream::local::Local;
 use crate::upstream::pool::Pool;
@@ -77,6 +80,8 @@ pub(crate) struct Services {
     pub(crate) bodies: Arc<read::BodyBudget>,
     /// What one body may hold.
     pub(crate) body_limit: usize,
+    /// What one form may hold, mostly on disk.
+    pub(crate) form_limit: usize,
     /// Wrong credentials by address.
     pub(crate) failures: authenticate::Failures,
     /// The process ends; so must open answers.
@@ -111,28 +116,54 @@ where
     let in_flight = services.meters.begin(endpoint.path);
     let (table, started) = (services.table.load(), services.clock.now());
     let principal = authenticate::authenticate(&table, &headers, peer, started, &services.failures)?;
-    let context = Context { ids, begun, peer, started, endpoint, table };
+    let noted = CallTrace::of(ids.span);
+    let mut context = Context { ids, begun, peer, started, endpoint, table, noted, traceparent: None };
+    context.phase_ended();
     let mut tail = Tail::new(Arc::clone(&services), context, principal, in_flight);
-    let read = read::read(&headers, body, services.body_limit, &services.bodies).await;
-    let begun = read.and_then(|(body, held)| {
-        let call = (endpoint.parse)(&body)?;
-        begin(&services, &mut tail, call, body, held)
+    let received = receive(&services, endpoint, &headers, body).await;
+    let begun = received.and_then(|(payload, held)| {
+        let call = match (&payload, endpoint.takes) {
+            (Payload::Json(body), Takes::Json(parse)) => parse(body)?,
+            (Payload::Form(form), Takes::Form(parse)) => parse(form)?,
+            _ => return Err(Fault::new(FaultKind::Internal, "internal_error", "The request was read in another form.")),
+        };
+        begin(&services, &mut tail, call, payload, held)
     });
     let drains = begun.map_err(|fault| failed(&mut tail, fault))?;
     let answering = answer(services, tail, headers);
     if drains { Abandonable(Some(Box::pin(answering))).await } else { answering.await }
 }
 
+/// Reads the body in the form that the endpoint takes.
+async fn receive<B>(services: &Services, endpoint: &Endpoint, headers: &HeaderMap, body: B) -> Result<(Payload, Held), Box<Fault>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match endpoint.takes {
+        Takes::Json(_) => {
+            let (body, held) = read::read(headers, body, services.body_limit, &services.bodies).await?;
+            Ok((Payload::Json(body), held))
+        }
+        Takes::Form(_) => {
+            let (form, held) = form::read(headers, body, services.form_limit, &services.bodies).await?;
+            Ok((Payload::Form(Arc::new(form)), held))
+        }
+    }
+}
+
 /// Resolves and admits; whether an answer that nobody waits for may have to be read all the same.
-fn begin(services: &Services, tail: &mut Tail, call: Call, body: Bytes, held: Held) -> Result<bool, Box<Fault>> {
+fn begin(services: &Services, tail: &mut Tail, call: Call, payload: Payload, held: Held) -> Result<bool, Box<Fault>> {
     let Some(open) = tail.open_mut() else { return Ok(false) };
+    open.context.phase_ended();
     let requested = call.requested.clone();
     open.call = Some(call);
     let router = resolve::resolve(&open.context.table, &open.principal, &requested, open.context.endpoint)?;
     let drains = router.providers.iter().any(|provider| provider.noun.drain_on_disconnect);
     open.router = Some(router);
-    (open.body, open.held) = (body, Some(held));
+    (open.payload, open.held) = (payload, Some(held));
+    open.context.phase_ended();
     open.reservation = Some(admit::admit(services.sink.as_ref(), open)?);
+    open.context.phase_ended();
     Ok(drains)
 }
 

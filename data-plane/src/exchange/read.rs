@@ -49,6 +49,20 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
+impl Held {
+    /// Nothing yet.
+    pub(super) fn nothing(budget: &Arc<BodyBudget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Takes more; false when there is no more.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        let taken = self.budget.take(bytes);
+        self.bytes += if taken { bytes } else { 0 };
+        taken
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
@@ -90,7 +104,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     check_head(headers, limit)?;
-    let mut held = Held { budget: Arc::clone(budget), bytes: 0 };
+    let mut held = Held::nothing(budget);
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     let mut last_call: Option<Instant> = None;
     loop {
@@ -110,10 +124,9 @@ where
         if held.bytes + data.len() > limit {
             return Err(too_large(limit));
         }
-        if !budget.take(data.len()) {
+        if !held.take(data.len()) {
             return Err(no_memory());
         }
-        held.bytes += data.len();
         if first.is_empty() && more.is_empty() {
             first = data;
             continue;
@@ -131,7 +144,7 @@ where
 }
 
 /// The data of a frame; nothing at the end. Trailers are not used.
-fn known<E>(frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<Bytes>, Box<Fault>> {
+pub(super) fn known<E>(frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<Bytes>, Box<Fault>> {
     match frame {
         Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
         Some(Err(_)) => Err(cut_short()),
@@ -139,12 +152,12 @@ fn known<E>(frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<Bytes>, Box
     }
 }
 
-fn too_large(limit: usize) -> Box<Fault> {
+pub(super) fn too_large(limit: usize) -> Box<Fault> {
     let message = format!("The body is larger than {limit} bytes.");
     Fault::new(FaultKind::TooLarge, "request_too_large", message).closing()
 }
 
-fn too_slow() -> Box<Fault> {
+pub(super) fn too_slow() -> Box<Fault> {
     Fault::new(FaultKind::InvalidRequest, "request_timeout", "The body did not arrive in time.")
         .with_status(StatusCode::REQUEST_TIMEOUT)
         .closing()
@@ -154,7 +167,7 @@ fn cut_short() -> Box<Fault> {
     Fault::new(FaultKind::ClientGone, "incomplete_body", "The body was cut short.").with_status(StatusCode::BAD_REQUEST).closing()
 }
 
-fn no_memory() -> Box<Fault> {
+pub(super) fn no_memory() -> Box<Fault> {
     let message = "Too many large requests are being served; try again later.";
     Fault::new(FaultKind::Unavailable, "bodies_exhausted", message).retry_after(1).closing()
 }

@@ -20,7 +20,7 @@ use crate::meter::text::{Deltas, Said};
 use crate::meter::tokenizer::Counted;
 use crate::scan::splice::joined;
 use crate::scan::sse::{Splitter, event, events, push_event};
-use crate::translate::UsageWish;
+use crate::translate::{Operation, UsageWish};
 use crate::upstream::AnswerBody;
 use crate::vitals::InFlight;
 
@@ -36,6 +36,7 @@ pub(super) struct Stream {
     /// Whole events that have not been looked at.
     batch: Option<Bytes>,
     deltas: Deltas,
+    operation: Operation,
     /// The caller did not ask for the usage chunk.
     hide_usage: bool,
     dress: Option<Dress>,
@@ -74,6 +75,7 @@ impl Stream {
         let wish = tail.open().and_then(|open| open.call.as_ref()).and_then(|call| call.streamed.as_ref());
         let hide_usage = wish.is_some_and(|wish| *wish != UsageWish::Yes);
         let expiry = tail.open().map(|open| Box::pin(open.services().expiry.clone().cancelled_owned()));
+        let operation = tail.open().map_or(Operation::Chat, |open| open.context.endpoint.operation);
         let dress = renderer.map(|renderer| Dress { renderer, facts: facts(&tail) });
         Self {
             tail,
@@ -81,6 +83,7 @@ impl Stream {
             splitter: begun.splitter,
             batch: Some(begun.first),
             deltas: Deltas::default(),
+            operation,
             hide_usage,
             dress,
             failed: false,
@@ -180,7 +183,7 @@ impl Stream {
     /// Passes whole events on.
     fn pass(&mut self, batch: Bytes) -> Bytes {
         if self.tail.open().is_some_and(|open| open.reported.is_none()) {
-            self.deltas.keep(&batch);
+            self.deltas.keep(self.operation, &batch);
         }
         let out = match self.dress.take() {
             Some(dress) => {
@@ -270,7 +273,7 @@ impl Stream {
         let rest = self.splitter.finish();
         let mut out = Bytes::new();
         if !rest.is_empty() {
-            self.deltas.keep(&rest);
+            self.deltas.keep(self.operation, &rest);
             out = match self.dress.take() {
                 Some(dress) => {
                     let out = self.pass_dressed(&rest, &dress);

@@ -29,6 +29,8 @@ pub(crate) fn read(object: &[u8]) -> Option<Reported> {
         (Some(prompt), None, Some(total)) if total > prompt => Count(Some(total - prompt)),
         _ => completion,
     };
+    // Rankings have nothing but a total.
+    let prompt = if completion.0.is_none() { prompt.or(wire.total_tokens) } else { prompt };
     if prompt.0.is_none() && completion.0.is_none() {
         return None;
     }

@@ -28,6 +28,7 @@ fn usage_is_read_leniently() {
         (r#"{"prompt_tokens":5,"completion_tokens":99999999999999999999999}"#, bounded(tokens(5, 1_000_000_000))),
         (r#"{"prompt_tokens":5.0,"completion_tokens":"7"}"#, exact(tokens(5, None))),
         (r#"{"prompt_tokens":null,"completion_tokens":null}"#, None),
+        (r#"{"total_tokens":8}"#, exact(tokens(8, None))),
         (r#"{}"#, None),
         ("null", None),
         ("[1]", None),
@@ -56,6 +57,8 @@ fn all_text_of_a_request_counts() {
     assert_eq!(embeddings("[1,2,3]").tokens, 3);
     assert_eq!(embeddings("[[1,2],[3]]").tokens, 3);
     assert_eq!(asked(Operation::Chat, b"[").text, "");
+    assert_eq!(asked(Operation::Completions, br#"{"prompt":["a","b"]}"#).text, "a\nb");
+    assert_eq!(asked(Operation::Rerank, br#"{"query":"q","documents":["a",{"text":"b"}]}"#).text, "q\na\nb");
 }
 
 #[test]
@@ -68,15 +71,18 @@ fn deltas_are_kept_and_read() {
         r#"{"choices":[{"delta":{"content":"cut"#,
         "no json",
     ] {
-        deltas.keep(event.as_bytes());
+        deltas.keep(Operation::Chat, event.as_bytes());
     }
     let (countable, share) = deltas.text();
     assert_eq!(countable.text, "Good \"delta\" dayhm\n{\"a\"");
     assert!((share - 1.0).abs() < f64::EPSILON);
+    let mut words = Deltas::default();
+    words.keep(Operation::Completions, br#"data: {"choices":[{"text":"Good \"text\""},{"text" : " day"}]}"#);
+    assert_eq!(words.text().0.text, "Good \"text\" day");
     let mut many = Deltas::default();
     let event = format!("{{\"delta\":{{\"content\":\"{}\"}}}}", "word ".repeat(1000));
     for _ in 0..1000 {
-        many.keep(event.as_bytes());
+        many.keep(Operation::Chat, event.as_bytes());
     }
     let (countable, share) = many.text();
     assert!(countable.text.len() > 1_000_000 && (0.3..0.5).contains(&share), "{share}");

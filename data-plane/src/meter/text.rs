@@ -39,7 +39,15 @@ pub(crate) fn asked(operation: Operation, body: &[u8]) -> Countable {
                 countable.add(&tool.to_string());
             }
         }
+        Operation::Completions => input(request.get("prompt"), &mut countable),
         Operation::Embeddings => input(request.get("input"), &mut countable),
+        Operation::Rerank => {
+            for name in ["query", "prompt", "documents", "input"] {
+                documents(request.get(name), &mut countable);
+            }
+        }
+        // Speech is no text.
+        Operation::Transcription => {}
     }
     countable
 }
@@ -76,6 +84,16 @@ fn input(value: Option<&Value>, countable: &mut Countable) {
     }
 }
 
+/// Texts, or objects with one.
+fn documents(value: Option<&Value>, countable: &mut Countable) {
+    match value {
+        Some(Value::String(text)) => countable.add(text),
+        Some(Value::Object(document)) => countable.add(document.get("text").and_then(Value::as_str).unwrap_or_default()),
+        Some(Value::Array(items)) => items.iter().for_each(|item| documents(Some(item), countable)),
+        _ => {}
+    }
+}
+
 /// What a message or delta says.
 fn said(message: &Value, countable: &mut Countable) {
     content(message.get("content"), countable);
@@ -88,14 +106,19 @@ fn said(message: &Value, countable: &mut Countable) {
 /// What a whole answer says, as text.
 pub(crate) fn answered(operation: Operation, body: &[u8]) -> Countable {
     let mut countable = Countable::default();
-    if operation == Operation::Embeddings {
-        return countable;
-    }
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-    for choice in answer.get("choices").and_then(Value::as_array).into_iter().flatten() {
-        if let Some(message) = choice.get("message") {
-            said(message, &mut countable);
+    let answer = || serde_json::from_slice::<Value>(body).unwrap_or_default();
+    match operation {
+        Operation::Chat | Operation::Completions => {
+            for choice in answer().get("choices").and_then(Value::as_array).into_iter().flatten() {
+                said(choice.get("message").unwrap_or(choice), &mut countable);
+                countable.add(choice.get("text").and_then(Value::as_str).unwrap_or_default());
+            }
         }
+        Operation::Transcription => match answer().get("text").and_then(Value::as_str) {
+            Some(text) => countable.add(text),
+            None => countable.add(&String::from_utf8_lossy(body)),
+        },
+        Operation::Embeddings | Operation::Rerank => {}
     }
     countable
 }
@@ -113,24 +136,34 @@ pub(crate) struct Deltas {
 const KEPT_MOST: usize = 2 * 1024 * 1024;
 
 impl Deltas {
-    /// Keeps the deltas of one event.
-    pub(crate) fn keep(&mut self, data: &[u8]) {
-        let mut rest = data;
-        while let Some(at) = memmem::find(rest, b"\"delta\"") {
-            rest = rest.get(at + 7..).unwrap_or_default();
+    /// Keeps what the events of a batch say.
+    pub(crate) fn keep(&mut self, operation: Operation, batch: &[u8]) {
+        match operation {
+            Operation::Completions => self.keep_named(b"\"text\"", b'"', batch),
+            // Events of speech hold a text in place of an object.
+            Operation::Transcription => self.keep_named(b"\"delta\"", b'"', batch),
+            Operation::Chat | Operation::Embeddings | Operation::Rerank => self.keep_named(b"\"delta\"", b'{', batch),
+        }
+    }
+
+    /// Keeps every value behind `name` that begins with `opening`.
+    fn keep_named(&mut self, name: &[u8], opening: u8, batch: &[u8]) {
+        let mut rest = batch;
+        while let Some(at) = memmem::find(rest, name) {
+            rest = rest.get(at + name.len()..).unwrap_or_default();
             let mut cursor = Cursor::new(rest, Bounds::ANSWER);
-            if !cursor.took(b':') || cursor.peek() != Some(b'{') {
+            if !cursor.took(b':') || cursor.peek() != Some(opening) {
                 continue;
             }
             let begin = cursor.at();
             if cursor.value(0).is_err() {
                 return;
             }
-            let delta = rest.get(begin..cursor.at()).unwrap_or_default();
-            if self.kept.len() + delta.len() <= KEPT_MOST {
-                self.kept.extend_from_slice(delta);
+            let value = rest.get(begin..cursor.at()).unwrap_or_default();
+            if self.kept.len() + value.len() <= KEPT_MOST {
+                self.kept.extend_from_slice(value);
             } else {
-                self.dropped += delta.len() as u64;
+                self.dropped += value.len() as u64;
             }
             rest = rest.get(cursor.at()..).unwrap_or_default();
         }
@@ -142,7 +175,10 @@ impl Deltas {
         let mut pieces = String::new();
         for delta in serde_json::Deserializer::from_slice(&self.kept).into_iter::<Value>().flatten() {
             let mut one = Countable::default();
-            said(&delta, &mut one);
+            match &delta {
+                Value::String(text) => one.add(text),
+                _ => said(&delta, &mut one),
+            }
             // Deltas are pieces of one text; what is between them is nothing.
             pieces.push_str(&one.text);
         }

@@ -9,8 +9,10 @@
 //! | [`object`] | the members of one object, duplicates refused |
 //! | [`splice`] | replaces ranges without touching the rest |
 //! | [`sse`] | whole events out of a stream cut anywhere |
+//! | [`multipart`] | the parts of a form that may be too large to hold |
 
 pub(crate) mod json;
+pub(crate) mod multipart;
 pub(crate) mod object;
 pub(crate) mod splice;
 pub(crate) mod sse;

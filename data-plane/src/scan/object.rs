@@ -10,6 +10,8 @@ use super::json::{Bounds, Cursor, Flaw, Shape, check_utf8};
 pub(crate) struct Member<'a> {
     /// Its name, escapes resolved.
     pub(crate) name: Cow<'a, str>,
+    /// Where its name lies, quotes included.
+    pub(crate) key: Range<usize>,
     /// Where its value lies.
     pub(crate) value: Range<usize>,
     /// What its value is.
@@ -82,11 +84,12 @@ fn members<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Result<Vec<Member<'a
         cursor.string()?;
         let literal = bytes.get(begin..cursor.at()).unwrap_or_default();
         let name = unquote(literal).ok_or(Flaw::Encoding { at: begin })?;
+        let key = begin..cursor.at();
         cursor.take(b':', "`:`")?;
         cursor.peek();
         let begin = cursor.at();
         let shape = cursor.value(1)?;
-        members.push(Member { name, value: begin..cursor.at(), shape });
+        members.push(Member { name, key, value: begin..cursor.at(), shape });
         if !cursor.took(b',') {
             cursor.take(b'}', "`,` or `}`")?;
             return Ok(members);

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use super::json::Bounds;
+use super::object;
+
 /// Below this a copy is cheaper than one more piece on its way to the socket.
 const COPY_BELOW: usize = 16 * 1024;
 
@@ -35,6 +38,19 @@ pub(crate) fn apply(body: &Bytes, edits: &[Edit]) -> Vec<Bytes> {
         return vec![joined(&pieces)];
     }
     pieces
+}
+
+/// The object without a member of its top level, and without the comma that belonged to it.
+pub(crate) fn without(body: &Bytes, name: &str) -> Bytes {
+    let Ok(members) = object::read(body, Bounds::REQUEST) else { return body.clone() };
+    let Some(at) = members.iter().position(|member| member.name == name) else { return body.clone() };
+    let range = match (members.get(at), members.get(at + 1), at.checked_sub(1).and_then(|before| members.get(before))) {
+        (Some(this), Some(next), _) => this.key.start..next.key.start,
+        (Some(this), None, Some(before)) => before.value.end..this.value.end,
+        (Some(this), None, None) => this.key.start..this.value.end,
+        (None, ..) => return body.clone(),
+    };
+    joined(&apply(body, &[Edit { range, with: Bytes::new() }]))
 }
 
 /// All pieces in one.
@@ -81,6 +97,19 @@ mod tests {
         assert_eq!(apply(&body, &[]), [body.clone()]);
         let beyond = Edit { range: 20..99, with: Bytes::new() };
         assert_eq!(apply(&body, &[beyond]), [body]);
+    }
+
+    #[test]
+    fn members_go_with_their_commas() {
+        for (body, left) in [
+            (r#"{"x":1, "a":2}"#, r#"{"a":2}"#),
+            (r#"{"a":2, "x":1 }"#, r#"{"a":2 }"#),
+            (r#"{ "x" : {"x":1} }"#, "{  }"),
+            (r#"{"a":1,"x":[1,2],"b":2}"#, r#"{"a":1,"b":2}"#),
+            (r#"{"a":{"x":1}}"#, r#"{"a":{"x":1}}"#),
+        ] {
+            assert_eq!(without(&Bytes::from_static(body.as_bytes()), "x"), left);
+        }
     }
 
     #[test]

@@ -95,7 +95,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn missing(name: &'static str) -> Box<Fault> {
+/// A field that must be there and is not.
+pub(crate) fn missing(name: &'static str) -> Box<Fault> {
     Fault::invalid("missing_required_parameter", name, format!("`{name}` is missing."))
 }
 

@@ -5,7 +5,7 @@ use shared::catalog::{Compatibility, RouterKind};
 
 use super::body::{Fields, too_many, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, Renderer};
+use crate::exchange::endpoint::{Call, Endpoint, Renderer, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::json::Shape;
 use crate::translate::Operation;
@@ -18,7 +18,7 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     path: "/v1/chat/completions",
     operation: Operation::Chat,
     serves: &[RouterKind::TextGeneration, RouterKind::ImageTextToText],
-    parse,
+    takes: Takes::Json(parse),
     renderer,
 };
 
@@ -46,5 +46,5 @@ fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
         let message = "`max_tokens` and `max_completion_tokens` contradict each other: give one of them.";
         return Err(Fault::invalid("invalid_value", "max_tokens", message));
     }
-    Ok(Call { requested, place, streamed: fields.streamed()? })
+    Ok(Call { streamed: fields.streamed()?, ..Call::plain(requested, place) })
 }

@@ -6,7 +6,7 @@ use shared::catalog::{Compatibility, RouterKind};
 
 use super::body::{Fields, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, Renderer};
+use crate::exchange::endpoint::{Call, Endpoint, Renderer, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::json::Shape;
 use crate::translate::Operation;
@@ -16,7 +16,7 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     path: "/v1/embeddings",
     operation: Operation::Embeddings,
     serves: &[RouterKind::TextEmbeddingsInference],
-    parse,
+    takes: Takes::Json(parse),
     renderer,
 };
 
@@ -41,5 +41,5 @@ fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
         _ => return Err(wrong("input", "a text, a list of texts, or tokens")),
     }
     fields.count("dimensions", 1)?;
-    Ok(Call { requested, place, streamed: None })
+    Ok(Call::plain(requested, place))
 }

@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`chat`], [`embeddings`] | endpoints that call a router |
+//! | [`chat`], [`completions`], [`embeddings`], [`rerank`], [`transcriptions`] | endpoints that call a router |
 //! | [`models`], [`health`], [`openapi`] | answers from the table, or from nothing |
 //! | [`body`] | what the parsers share |
 //! | [`opengatellm`] | the dress of that profile |
@@ -14,6 +14,7 @@
 
 pub(crate) mod body;
 mod chat;
+mod completions;
 mod embeddings;
 mod error;
 mod headers;
@@ -21,6 +22,8 @@ mod health;
 mod models;
 pub(crate) mod openapi;
 mod opengatellm;
+mod rerank;
+mod transcriptions;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +52,7 @@ use crate::exchange::endpoint::Endpoint;
 use crate::exchange::fault::Fault;
 use crate::exchange::{Arrival, Services, run};
 use crate::observe::access_log::{Plain, plain};
+use crate::observe::{metrics, traces};
 
 /// What a path leads to.
 #[derive(Clone, Copy)]
@@ -69,7 +73,10 @@ enum Route<'a> {
 fn find(path: &str) -> Option<Route<'_>> {
     Some(match path {
         "/v1/chat/completions" => Route::Call(&chat::ENDPOINT),
+        "/v1/completions" => Route::Call(&completions::ENDPOINT),
         "/v1/embeddings" => Route::Call(&embeddings::ENDPOINT),
+        "/v1/rerank" | "/v2/rerank" => Route::Call(&rerank::ENDPOINT),
+        "/v1/audio/transcriptions" => Route::Call(&transcriptions::ENDPOINT),
         "/v1/models" => Route::Models,
         "/health" => Route::Health,
         "/openapi.json" => Route::Document,
@@ -146,7 +153,7 @@ impl PublicService {
         let begun = Instant::now();
         let (parts, body) = request.into_parts();
         let ids = headers::ids(&parts.headers);
-        let (method, version) = (parts.method.clone(), parts.version);
+        let (method, version, clock) = (parts.method.clone(), parts.version, self.services.clock.clone());
         let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
         let peer = client.or_else(|| parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip()));
         let path = parts.uri.path().to_owned();
@@ -154,6 +161,7 @@ impl PublicService {
         let name = route.map_or("", |route| route.name());
         let outcome = self.route(route, parts, body, Asked { ids: ids.clone(), begun, peer }).await;
         let fault = outcome.as_ref().err().map(|fault| fault.kind);
+        let refused = outcome.as_ref().err().filter(|fault| fault.is_of_credentials()).map(|fault| fault.code.clone());
         let told = match &outcome {
             Ok(_) => matches!(route, Some(Route::Call(_))),
             Err(fault) => fault.told,
@@ -163,7 +171,13 @@ impl PublicService {
         if !told {
             let status = response.status().as_u16();
             let latency = begun.elapsed();
-            plain(&Plain { request_id: &ids.request, client: peer, method: method.as_str(), path: name, status, fault, latency });
+            let (request_id, method) = (ids.request.as_str(), method.as_str());
+            let line = Plain { request_id, trace_id: &ids.trace, client: peer, method, path: name, status, fault, latency };
+            plain(&line);
+            traces::plain(ids.span, &line, clock.now());
+            if let Some(code) = refused.as_deref() {
+                metrics::auth_failure(code);
+            }
         }
         response
     }

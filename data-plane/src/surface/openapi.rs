@@ -2,6 +2,8 @@
 //!
 //! Requests are described by the fields that the gateway reads; everything else is passed on to the model's server.
 
+#![expect(dead_code, reason = "declarations that only the document's maker reads")]
+
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
@@ -25,6 +27,54 @@ struct ChatCompletionRequest {
     max_tokens: Option<u32>,
     /// How many answers.
     n: Option<u32>,
+}
+
+/// A request for a text that goes on. Fields that are not listed here reach the model's server as they are.
+#[derive(Serialize, ToSchema)]
+struct CompletionRequest {
+    /// Name or alias of a model.
+    model: String,
+    /// A text, texts, or tokens.
+    prompt: Value,
+    /// Whether the answer comes as server-sent events.
+    stream: Option<bool>,
+    /// With `include_usage`, a stream ends with a chunk that holds its usage.
+    stream_options: Option<Value>,
+    /// The most tokens to answer with.
+    max_tokens: Option<u32>,
+    /// How many answers.
+    n: Option<u32>,
+}
+
+/// A request for a ranking. The older words `prompt` and `input` are understood in place of `query` and `documents`.
+#[derive(Serialize, ToSchema)]
+struct RerankRequest {
+    /// Name or alias of a model.
+    model: String,
+    /// What is asked.
+    query: String,
+    /// Texts, or objects with a `text`.
+    documents: Vec<Value>,
+    /// Only the best so many.
+    top_n: Option<u32>,
+}
+
+/// A recording to be written down, as a form.
+#[derive(Serialize, ToSchema)]
+struct TranscriptionRequest {
+    /// Name or alias of a model.
+    model: String,
+    /// The recording.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// The language spoken.
+    language: Option<String>,
+    /// What came before.
+    prompt: Option<String>,
+    /// `json`, `verbose_json`, `text`, `srt` or `vtt`.
+    response_format: Option<String>,
+    /// How daring the model is.
+    temperature: Option<f64>,
 }
 
 /// A request for embeddings.
@@ -71,6 +121,24 @@ struct Embeddings {
     data: Vec<Value>,
     /// What they used.
     usage: Option<Usage>,
+}
+
+/// Documents by how well they answer the query.
+#[derive(Serialize, ToSchema)]
+struct Ranking {
+    /// Its id.
+    id: Option<String>,
+    /// `relevance_score` and `index` of each document; `data` with `score` and `index` when asked in the older words.
+    results: Vec<Value>,
+    /// What it used.
+    usage: Option<Usage>,
+}
+
+/// A recording, written down.
+#[derive(Serialize, ToSchema)]
+struct Transcription {
+    /// What was said.
+    text: String,
 }
 
 /// Prices for a million tokens.
@@ -146,6 +214,22 @@ struct Health {
     responses((status = 200, body = ChatCompletion), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 const fn chat_completions() {}
 
+/// Lets a text go on.
+#[utoipa::path(post, path = "/v1/completions", tag = "chat", request_body = CompletionRequest,
+    responses((status = 200, body = ChatCompletion), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+const fn completions() {}
+
+/// Ranks documents by how well they answer a query.
+#[utoipa::path(post, path = "/v1/rerank", tag = "rerank", request_body = RerankRequest,
+    responses((status = 200, body = Ranking), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+const fn rerank() {}
+
+/// Writes a recording down.
+#[utoipa::path(post, path = "/v1/audio/transcriptions", tag = "audio",
+    request_body(content = TranscriptionRequest, content_type = "multipart/form-data"),
+    responses((status = 200, body = Transcription), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+const fn transcriptions() {}
+
 /// Makes vectors of texts.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "embeddings", request_body = EmbeddingsRequest,
     responses((status = 200, body = Embeddings), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
@@ -179,7 +263,7 @@ impl Modify for Keys {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Gatewright: inference", description = "One OpenAI-compatible address in front of every model.", license(name = "Apache-2.0")),
-    paths(chat_completions, embeddings, models, model, health),
+    paths(chat_completions, completions, embeddings, rerank, transcriptions, models, model, health),
     modifiers(&Keys),
     security(("bearer" = []))
 )]

@@ -4,11 +4,12 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::exchange::endpoint::Call;
-use crate::translate::UsageWish;
+use crate::exchange::endpoint::{Call, Takes};
+use crate::translate::{UsageWish, Wording};
 
 fn parse(endpoint: &Endpoint, body: &str) -> Result<Call, (String, Option<String>)> {
-    let parsed = (endpoint.parse)(&Bytes::copy_from_slice(body.as_bytes()));
+    let Takes::Json(parse) = endpoint.takes else { panic!("{} takes a form", endpoint.path) };
+    let parsed = parse(&Bytes::copy_from_slice(body.as_bytes()));
     parsed.map_err(|fault| (fault.code.into_owned(), fault.param.map(std::borrow::Cow::into_owned)))
 }
 
@@ -71,8 +72,36 @@ fn every_refusal_names_its_field() {
 }
 
 #[test]
+fn rankings_are_asked_for_in_two_ways() {
+    let wording = |body: &str| parse(&rerank::ENDPOINT, body).map(|call| call.wording);
+    assert_eq!(wording(r#"{"model":"m","query":"q","documents":["a",{"text":"b"}],"top_n":1}"#), Ok(Wording::Common));
+    assert_eq!(wording(r#"{"model":"m","prompt":"q","input":["a"]}"#), Ok(Wording::OlderRerank));
+    for (body, code, param) in [
+        (r#"{"model":"m","documents":["a"]}"#, "missing_required_parameter", "query"),
+        (r#"{"model":"m","query":1,"documents":["a"]}"#, "invalid_type", "query"),
+        (r#"{"model":"m","query":"q"}"#, "missing_required_parameter", "documents"),
+        (r#"{"model":"m","query":"q","documents":[]}"#, "invalid_value", "documents"),
+        (r#"{"model":"m","prompt":"q","input":"a"}"#, "invalid_type", "input"),
+        (r#"{"model":"m","query":"q","documents":["a"],"top_n":0}"#, "invalid_value", "top_n"),
+    ] {
+        let refusal = wording(body).unwrap_err();
+        assert_eq!((refusal.0.as_str(), refusal.1.as_deref()), (code, Some(param)), "{body}");
+    }
+}
+
+#[test]
+fn texts_that_go_on_are_asked_for() {
+    let call = |member: &str| parse(&completions::ENDPOINT, &format!(r#"{{"model":"m",{member}}}"#));
+    assert!(call(r#""prompt":"Once","max_tokens":0"#).unwrap().streamed.is_none());
+    assert!(call(r#""prompt":[1,2],"stream":true"#).unwrap().streamed.is_some());
+    for (member, param) in [(r#""n":1"#, "prompt"), (r#""prompt":{}"#, "prompt"), (r#""prompt":"x","n":-1"#, "n"), (r#""prompt":"x","max_tokens":-1"#, "max_tokens")] {
+        assert_eq!(call(member).unwrap_err().1.as_deref(), Some(param), "{member}");
+    }
+}
+
+#[test]
 fn paths_are_compared_letter_by_letter() {
-    for served in ["/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/a/b%2Fc", "/health"] {
+    for served in ["/v1/chat/completions", "/v1/completions", "/v1/rerank", "/v2/rerank", "/v1/audio/transcriptions", "/v1/embeddings", "/v1/models", "/v1/models/a/b%2Fc", "/health"] {
         assert!(PublicService::serves(served), "{served}");
     }
     for other in ["/", "/v1", "/v1/models/", "/V1/models", "/v1/chat/completions/", "/v1//models", "/v1/admin/users", "/openapi.json", ""] {
@@ -84,7 +113,7 @@ fn paths_are_compared_letter_by_letter() {
 fn the_document_knows_every_route() {
     let document = openapi::document();
     let paths: Vec<&String> = document.paths.paths.keys().collect();
-    assert_eq!(paths.len(), 5);
+    assert_eq!(paths.len(), 8);
     for path in paths {
         assert!(find(&path.replace("{model}", "x")).is_some(), "{path}");
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Dialect;
+use super::rerank::Question;
 
 /// A provider that answers by itself.
 pub(crate) struct Mock;
@@ -35,7 +36,9 @@ pub(crate) fn answer(path: &str, body: &[u8]) -> MockAnswer {
     let Ok(request) = serde_json::from_slice::<Value>(body) else { return refuse("the body is no JSON") };
     match path {
         "/v1/chat/completions" => chat(&request),
+        "/v1/completions" => completions(&request),
         "/v1/embeddings" => embeddings(&request),
+        "/v1/rerank" => rerank(body),
         _ => refuse("the mock has no such path"),
     }
 }
@@ -73,10 +76,7 @@ fn chat(request: &Value) -> MockAnswer {
     let texts: Vec<String> = messages.iter().map(|message| text_of(message.get("content").unwrap_or(&Value::Null))).collect();
     let asked: String = text_of(last.get("content").unwrap_or(&Value::Null)).chars().take(200).collect();
     let full = format!("This is the mock provider of Gatewright. You said: {asked}");
-    let most = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| request.get(*name)?.as_u64());
-    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
-    let words: Vec<&str> = full.split_inclusive(' ').take(most).collect();
-    let finish = if count(&full) > most { "length" } else { "stop" };
+    let (words, finish) = going_on(&full, request);
     let (prompt, completion) = (texts.iter().map(|text| count(text)).sum::<usize>().max(1), words.len());
     let usage = json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion});
     let requested = request.get("model").cloned().unwrap_or_default();
@@ -99,8 +99,7 @@ fn chat(request: &Value) -> MockAnswer {
     let mut pieces = vec![chunk(delta(json!({"role": "assistant", "content": ""}), Value::Null), None)];
     pieces.extend(words.iter().map(|word| chunk(delta(json!({ "content": word }), Value::Null), None)));
     pieces.push(chunk(delta(json!({}), finish.into()), None));
-    let wish = request.get("stream_options").and_then(|options| options.get("include_usage")).and_then(Value::as_bool);
-    if wish == Some(true) {
+    if wants_usage(request) {
         pieces.push(chunk(json!([]), Some(&usage)));
     }
     pieces.push(Bytes::from_static(b"data: [DONE]\n\n"));
@@ -111,6 +110,71 @@ fn extend<const N: usize>(body: &mut Value, members: [(&str, Value); N]) {
     if let Some(object) = body.as_object_mut() {
         object.extend(members.map(|(name, value)| (name.to_owned(), value)));
     }
+}
+
+/// The words that go on after a prompt, as far as they were asked for, and why they end.
+fn going_on<'a>(full: &'a str, request: &Value) -> (Vec<&'a str>, &'static str) {
+    let most = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| request.get(*name)?.as_u64());
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    let finish = if count(full) > most { "length" } else { "stop" };
+    (full.split_inclusive(' ').take(most).collect(), finish)
+}
+
+fn completions(request: &Value) -> MockAnswer {
+    let prompt = match request.get("prompt") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    };
+    let full = format!("And this is how the mock provider of Gatewright goes on after: {}", prompt.chars().take(200).collect::<String>());
+    let (words, finish) = going_on(&full, request);
+    let (asked, said) = (count(&prompt).max(1), words.len());
+    let usage = json!({"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said});
+    let part = |text: &str, finish: Value, usage: Option<&Value>| {
+        let choices = json!([{"text": text, "index": 0, "logprobs": null, "finish_reason": finish}]);
+        let mut body = json!({"id": "cmpl-mock", "object": "text_completion", "created": CREATED});
+        extend(&mut body, [("model", request.get("model").cloned().unwrap_or_default()), ("choices", choices)]);
+        if let Some(usage) = usage {
+            extend(&mut body, [("usage", usage.clone())]);
+        }
+        body
+    };
+    if request.get("stream").and_then(Value::as_bool) != Some(true) {
+        return whole(200, &part(words.concat().trim_end(), finish.into(), Some(&usage)));
+    }
+    let event = |body: Value| Bytes::from(format!("data: {body}\n\n"));
+    let mut pieces: Vec<Bytes> = words.iter().map(|word| event(part(word, Value::Null, None))).collect();
+    pieces.push(event(part("", finish.into(), None)));
+    if wants_usage(request) {
+        let mut last = part("", Value::Null, Some(&usage));
+        extend(&mut last, [("choices", json!([]))]);
+        pieces.push(event(last));
+    }
+    pieces.push(Bytes::from_static(b"data: [DONE]\n\n"));
+    MockAnswer { status: 200, content_type: "text/event-stream", pieces }
+}
+
+fn wants_usage(request: &Value) -> bool {
+    let wish = request.get("stream_options").and_then(|options| options.get("include_usage"));
+    wish.and_then(Value::as_bool) == Some(true)
+}
+
+/// A document's score is the share of the query's words in it.
+fn rerank(body: &[u8]) -> MockAnswer {
+    let Some(question) = Question::read(body) else { return refuse("`query` and `documents` must be there") };
+    let wanted: Vec<String> = question.query.split_whitespace().map(str::to_lowercase).collect();
+    let score = |document: &String| {
+        let words: Vec<String> = document.split_whitespace().map(str::to_lowercase).collect();
+        let found = wanted.iter().filter(|word| words.contains(word)).count();
+        let (found, all) = (u32::try_from(found).unwrap_or(0), u32::try_from(wanted.len().max(1)).unwrap_or(1));
+        f64::from(found) / f64::from(all)
+    };
+    let scores = question.documents.iter().enumerate().map(|(index, document)| (index, score(document))).collect();
+    let tokens = wanted.len() + question.documents.iter().map(|document| count(document)).sum::<usize>();
+    let mut answer = question.answer(scores);
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    extend(&mut answer, [("id", "rerank-mock".into()), ("usage", usage)]);
+    whole(200, &answer)
 }
 
 fn embeddings(request: &Value) -> MockAnswer {

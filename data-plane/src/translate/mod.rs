@@ -10,14 +10,20 @@
 //! |---|---|
 //! | [`registry`] | which dialect a provider kind speaks |
 //! | [`openai`] | the family of OpenAI: the edits |
-//! | [`vllm`] | what vLLM does differently |
+//! | [`vllm`], [`albert`], [`mistral`] | what these do differently |
+//! | [`tei`] | a family of its own |
+//! | [`rerank`] | the ways to ask for a ranking, and to answer |
 //! | [`mock`] | answers without an upstream |
 //! | [`complaint`] | what an upstream says when it refuses |
 
+pub(crate) mod albert;
 pub(crate) mod complaint;
+pub(crate) mod mistral;
 pub(crate) mod mock;
 pub(crate) mod openai;
 pub(crate) mod registry;
+pub(crate) mod rerank;
+pub(crate) mod tei;
 pub(crate) mod vllm;
 
 #[cfg(test)]
@@ -34,8 +40,24 @@ pub(crate) use registry::dialect;
 pub(crate) enum Operation {
     /// A chat completion.
     Chat,
+    /// A text going on, the older form of chat.
+    Completions,
     /// Vectors of texts.
     Embeddings,
+    /// Documents by how well they answer a query.
+    Rerank,
+    /// Speech as text.
+    Transcription,
+}
+
+/// Which words a request uses where there is more than one way to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Wording {
+    /// The one that upstreams of the family of OpenAI understand.
+    #[default]
+    Common,
+    /// OpenGateLLM's first form of rerank: `prompt` and `input`.
+    OlderRerank,
 }
 
 /// Where the wish for stream usage stands in a body.
@@ -75,6 +97,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) upstream_model: &'a str,
     /// Whether the answer is to be streamed, and then where the wish for usage stands.
     pub(crate) streamed: Option<&'a UsageWish>,
+    /// Which words the caller uses.
+    pub(crate) wording: Wording,
 }
 
 /// How upstreams of one kind are spoken to.
@@ -87,6 +111,12 @@ pub(crate) trait Dialect: Sync {
     /// The body to send.
     fn body(&self, outbound: &Outbound<'_>) -> Vec<Bytes> {
         openai::body(outbound, true)
+    }
+
+    /// A whole answer in the words of the caller's family; nothing when it cannot be understood.
+    fn answer(&self, operation: Operation, request: &Bytes, body: &Bytes) -> Option<Bytes> {
+        let _same_family = (operation, request);
+        Some(body.clone())
     }
 
     /// Whether it answers by itself, without a network.

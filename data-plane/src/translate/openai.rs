@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Dialect, Operation, Outbound, UsageWish};
+use super::{Dialect, Operation, Outbound, UsageWish, Wording, rerank};
 use crate::scan::splice::{Edit, apply, quoted};
 
 /// OpenAI itself, and every server that speaks as it does.
@@ -13,7 +13,10 @@ impl Dialect for OpenAi {}
 pub(super) const fn path(operation: Operation) -> Option<&'static str> {
     match operation {
         Operation::Chat => Some("/v1/chat/completions"),
+        Operation::Completions => Some("/v1/completions"),
         Operation::Embeddings => Some("/v1/embeddings"),
+        Operation::Rerank => Some("/v1/rerank"),
+        Operation::Transcription => Some("/v1/audio/transcriptions"),
     }
 }
 
@@ -22,6 +25,9 @@ pub(super) fn body(outbound: &Outbound<'_>, ask_usage: bool) -> Vec<Bytes> {
     let mut edits = vec![Edit { range: outbound.requested.clone(), with: quoted(outbound.upstream_model) }];
     if let Some(wish) = outbound.streamed.filter(|_| ask_usage) {
         edits.extend(ask(wish));
+    }
+    if outbound.wording == Wording::OlderRerank {
+        edits.extend(rerank::common_words(outbound.body));
     }
     edits.sort_by_key(|edit| edit.range.start);
     apply(outbound.body, &edits)

@@ -3,8 +3,11 @@
 use shared::catalog::ProviderKind;
 
 use super::Dialect;
+use super::albert::Albert;
+use super::mistral::Mistral;
 use super::mock::Mock;
 use super::openai::OpenAi;
+use super::tei::Tei;
 use super::vllm::Vllm;
 
 /// The dialect of a kind.
@@ -12,6 +15,9 @@ pub(crate) fn dialect(kind: ProviderKind) -> &'static dyn Dialect {
     match kind {
         ProviderKind::OpenAi => &OpenAi,
         ProviderKind::Vllm => &Vllm,
+        ProviderKind::Mistral => &Mistral,
+        ProviderKind::Albert => &Albert,
+        ProviderKind::Tei => &Tei,
         ProviderKind::Mock => &Mock,
     }
 }

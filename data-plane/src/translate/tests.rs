@@ -14,6 +14,8 @@ macro_rules! golden {
         (include_str!(concat!("golden/", $name, ".in")), [
             (ProviderKind::OpenAi, include_str!(concat!("golden/", $name, ".openai"))),
             (ProviderKind::Vllm, include_str!(concat!("golden/", $name, ".vllm"))),
+            (ProviderKind::Albert, include_str!(concat!("golden/", $name, ".albert"))),
+            (ProviderKind::Mistral, include_str!(concat!("golden/", $name, ".mistral"))),
         ])
     };
 }
@@ -47,6 +49,7 @@ fn each_kind_is_sent_what_it_understands() {
         golden!("chat-stream-other"),
         golden!("chat-stream-yes"),
         golden!("chat-odd"),
+        golden!("chat-limits"),
     ];
     for (body, expected) in cases {
         let streamed = body.contains("\"stream\": true").then(|| wish(body));
@@ -59,10 +62,61 @@ fn each_kind_is_sent_what_it_understands() {
                 requested: name..name + 13,
                 upstream_model: "org/upstream \"q\"",
                 streamed: streamed.as_ref(),
+                wording: Wording::Common,
             };
             assert_eq!(joined(&dialect(kind).body(&outbound)), text, "{kind}: {body}");
         }
     }
+}
+
+#[test]
+fn rankings_are_put_into_each_kinds_words() {
+    let common = r#"{"model":"m","query":"q","documents":["a",{"text":"b"}],"top_n":1, "return_documents":true}"#;
+    let older = r#"{"input":["a","b"],"prompt":"q","model":"m"}"#;
+    let sent = |kind, body: &'static str, wording| {
+        let bytes = Bytes::from_static(body.as_bytes());
+        let at = body.find("\"m\"").unwrap();
+        let requested = at..at + 3;
+        let outbound = Outbound { operation: Operation::Rerank, body: &bytes, requested, upstream_model: "up", streamed: None, wording };
+        joined(&dialect(kind).body(&outbound))
+    };
+    assert_eq!(sent(ProviderKind::Vllm, common, Wording::Common), common.replace("\"m\"", "\"up\""));
+    assert_eq!(sent(ProviderKind::Albert, older, Wording::OlderRerank), r#"{"documents":["a","b"],"query":"q","model":"up"}"#);
+    for (body, wording) in [(common, Wording::Common), (older, Wording::OlderRerank)] {
+        let value: Value = serde_json::from_slice(&sent(ProviderKind::Tei, body, wording)).unwrap();
+        assert_eq!((value["query"].as_str(), &value["texts"], &value["raw_scores"]), (Some("q"), &json!(["a", "b"]), &json!(false)));
+        assert!(value.get("model").is_none());
+    }
+    let scores = Bytes::from_static(br#"[{"index":0,"score":0.25},{"index":1,"score":0.75}]"#);
+    let answer = |body: &'static str| dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(body.as_bytes()), &scores);
+    let best: Value = serde_json::from_slice(&answer(common).unwrap()).unwrap();
+    assert_eq!(best["results"], json!([{"relevance_score": 0.75, "index": 1, "document": {"text": "b"}}]));
+    let all = answer(older).unwrap();
+    let all: Value = serde_json::from_slice(&rerank::older(&all).unwrap()).unwrap();
+    assert_eq!(all["data"], json!([{"object": "rerank", "score": 0.25, "index": 0}, {"object": "rerank", "score": 0.75, "index": 1}]));
+    assert_eq!(all["object"], "list");
+    for odd in ["{}", "[{\"index\":0}]", "nonsense"] {
+        let odd = Bytes::copy_from_slice(odd.as_bytes());
+        assert_eq!(dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(common.as_bytes()), &odd), None);
+    }
+    assert_eq!(rerank::older(&Bytes::from_static(b"{}")), None);
+}
+
+#[test]
+fn every_kind_serves_what_its_routers_may_ask() {
+    use shared::catalog::RouterKind as R;
+    for kind in ProviderKind::ALL.iter().copied() {
+        for (router, operation) in [
+            (R::TextGeneration, Operation::Chat),
+            (R::TextEmbeddingsInference, Operation::Embeddings),
+            (R::TextClassification, Operation::Rerank),
+            (R::AutomaticSpeechRecognition, Operation::Transcription),
+        ] {
+            assert!(!kind.serves(router) || dialect(kind).path(operation).is_some(), "{kind} {operation:?}");
+        }
+    }
+    assert_eq!(dialect(ProviderKind::Vllm).path(Operation::Rerank), Some("/v2/rerank"));
+    assert_eq!(dialect(ProviderKind::Tei).path(Operation::Rerank), Some("/rerank"));
 }
 
 #[test]
@@ -118,6 +172,15 @@ fn the_mock_answers_by_itself() {
     let text = String::from_utf8(joined(&reply.pieces).to_vec()).unwrap();
     assert!(text.contains("\"length\"") && text.contains("\"completion_tokens\":3") && text.ends_with("data: [DONE]\n\n"), "{text}");
     assert_eq!(reply.pieces.len(), 1 + 3 + 1 + 1 + 1);
+
+    let reply = mock::answer("/v1/completions", br#"{"model":"m","prompt":"Once upon","max_tokens":2,"stream":true,"stream_options":{"include_usage":true}}"#);
+    assert_eq!(reply.pieces.len(), 2 + 1 + 1 + 1);
+    let reply = mock::answer("/v1/completions", br#"{"model":"m","prompt":["a","b"]}"#);
+    let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();
+    assert!(body["choices"][0]["text"].as_str().unwrap().ends_with("after: a b") && body["usage"]["prompt_tokens"] == 2, "{body}");
+    let reply = mock::answer("/v1/rerank", br#"{"model":"m","query":"red apple","documents":["green pear","a red apple","red"],"top_n":2}"#);
+    let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();
+    assert_eq!(body["results"], json!([{"relevance_score": 1.0, "index": 1}, {"relevance_score": 0.5, "index": 2}]));
 
     let reply = mock::answer("/v1/embeddings", br#"{"model":"m","input":["a b","c"]}"#);
     let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();

@@ -115,6 +115,12 @@ words! {
         OpenAi = "openai",
         /// vLLM's OpenAI-compatible server.
         Vllm = "vllm",
+        /// Mistral's API.
+        Mistral = "mistral",
+        /// Albert, or any other OpenGateLLM.
+        Albert = "albert",
+        /// Hugging Face's text-embeddings-inference.
+        Tei = "tei",
         /// Answers by itself, without a network; for trials and demonstrations.
         Mock = "mock",
     }
@@ -126,8 +132,10 @@ impl ProviderKind {
     pub const fn default_url(self) -> Option<&'static str> {
         match self {
             Self::OpenAi => Some("https://api.openai.com"),
+            Self::Mistral => Some("https://api.mistral.ai"),
+            Self::Albert => Some("https://albert.api.etalab.gouv.fr"),
             Self::Mock => Some("mock://local"),
-            Self::Vllm => None,
+            Self::Vllm | Self::Tei => None,
         }
     }
 
@@ -136,10 +144,20 @@ impl ProviderKind {
     pub const fn serves(self, router: RouterKind) -> bool {
         use RouterKind as R;
         match self {
-            Self::OpenAi | Self::Vllm => {
-                matches!(router, R::TextGeneration | R::ImageTextToText | R::TextEmbeddingsInference)
-            }
-            Self::Mock => matches!(router, R::TextGeneration | R::TextEmbeddingsInference),
+            Self::OpenAi | Self::Mistral => matches!(
+                router,
+                R::TextGeneration | R::ImageTextToText | R::TextEmbeddingsInference | R::AutomaticSpeechRecognition
+            ),
+            Self::Vllm | Self::Albert => matches!(
+                router,
+                R::TextGeneration
+                    | R::ImageTextToText
+                    | R::TextEmbeddingsInference
+                    | R::TextClassification
+                    | R::AutomaticSpeechRecognition
+            ),
+            Self::Tei => matches!(router, R::TextEmbeddingsInference | R::TextClassification),
+            Self::Mock => matches!(router, R::TextGeneration | R::TextEmbeddingsInference | R::TextClassification),
         }
     }
 }

@@ -4,9 +4,6 @@ use shared::catalog::{BalanceStrategy, RouterKind};
 
 use crate::dialect::schema::{CALL, Key, Kind, NOT_BUILT, honoured, without_effect};
 
-/// The kinds that OpenGateLLM knows and this build does not.
-pub(super) const UNBUILT_KINDS: [&str; 3] = ["albert", "mistral", "tei"];
-
 pub(super) const ROUTER: &[Key] = &[
     honoured("name", Kind::Text, "", "The public name of the router.").required(),
     honoured(

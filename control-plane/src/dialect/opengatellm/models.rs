@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use shared::catalog::{BalanceStrategy, CarbonFacts, ProviderKind, RouterKind};
 use shared::kernel::money::{Amount, Prices};
 
-use super::model_keys::UNBUILT_KINDS;
 use crate::dialect::finding::{Findings, Outcome, cut};
 use crate::dialect::plan::{PlannedProvider, PlannedRouter};
 use crate::dialect::walk::{Field, Fields};
@@ -127,9 +126,6 @@ fn provider_kind(fields: &Fields, router: Option<RouterKind>, findings: &mut Fin
             format!("is `{kind}`, which cannot serve a router of type `{router}`; kinds that can: {able}")
         }
         (Ok(kind), _) => return Some(kind),
-        (Err(_), _) if UNBUILT_KINDS.contains(&word.as_str()) => {
-            format!("is `{word}`, which is not built yet; one of {} is expected", ProviderKind::expected())
-        }
         (Err(_), _) => format!("is `{}`; one of {} is expected", field.shown, ProviderKind::expected()),
     };
     findings.refuse(&field.path, field.line, reason);
