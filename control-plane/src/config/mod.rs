@@ -15,7 +15,7 @@ use shared::runtime::public::{HalfPair, PublicSettings};
 use shared::runtime::secrets_dir::{RootSecret, SecretsError, read, read_optional};
 use shared::runtime::shutdown::DrainTiming;
 
-pub use args::{DatabaseArgs, ServeArgs, duration};
+pub use args::{DatabaseArgs, ServeArgs};
 
 use crate::dialect::{ConfigErrors, LoadOptions, Loaded, Settings, load_file};
 

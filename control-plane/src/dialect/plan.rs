@@ -9,6 +9,7 @@ use shared::catalog::{BalanceStrategy, CarbonFacts, ProviderKind, RouterKind};
 use shared::kernel::money::Amount;
 use shared::kernel::secret::Secret;
 use shared::runtime::logs::LogSettings;
+use shared::runtime::outbound::OutboundSettings;
 use shared::runtime::public::PublicSettings;
 
 use crate::domain::CredentialSpec;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// How the public port is served.
     pub public: PublicSettings,
+    /// How upstreams are met.
+    pub outbound: OutboundSettings,
     /// The operations port.
     pub operations_listen: Option<SocketAddr>,
     /// How long listeners stay open after a signal.

@@ -9,13 +9,14 @@ use shared::runtime::listen::{self, HttpLimits};
 use shared::runtime::logs::Logs;
 use shared::runtime::metrics::Metrics;
 use shared::runtime::operations;
+use shared::runtime::outbound::OutboundSettings;
 use shared::runtime::public::PublicSettings;
 use shared::runtime::readiness::Readiness;
 use shared::runtime::secrets_dir::{RootSecret, read_optional};
 use shared::runtime::shutdown::Shutdown;
 use tokio::time::sleep;
 
-use super::{DataPlane, LogLevel, Options, StartError};
+use super::{DataPlane, LogLevel, Options, StartError, Upstreams};
 use crate::config::Args;
 use crate::link::Dialer;
 
@@ -38,8 +39,10 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let port = settings.open(HttpLimits::default(), &shutdown)?;
     let address = settings.url(public.local_addr().map_err(io("reading an address"))?);
     let operations_at = probes.local_addr().map_err(io("reading an address"))?;
+    let upstreams = Upstreams::of_process(&args.outbound.clone().over(OutboundSettings::default())?)?;
     let options = Options {
         dialer: Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?,
+        upstreams,
         data_dir: args.data_dir.clone(),
         node_key: node_key(&args)?,
         labels: args.labels(),

@@ -13,8 +13,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 
+use super::connector::Stream;
 use super::outgoing::OutgoingBody;
-use super::pool::Stream;
 
 /// A connection and the handle to send on it.
 pub(super) struct Inline {

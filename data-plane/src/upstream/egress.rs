@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use http::Uri;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower_service::Service;
+use url::Host;
 
 /// Names under which clouds serve credentials to whoever asks.
 const METADATA_NAMES: &[&str] = &["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"];
@@ -64,8 +65,12 @@ pub(crate) fn refused_host(uri: &Uri) -> Option<&'static str> {
     if METADATA_NAMES.iter().any(|name| host.eq_ignore_ascii_case(name)) {
         return Some("metadata services are never called");
     }
-    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    literal.parse().ok().and_then(refused)
+    // Whoever connects, we or a proxy, may read `0xa9fea9fe` as an address too.
+    match Host::parse(host) {
+        Ok(Host::Ipv4(address)) => refused_v4(address),
+        Ok(Host::Ipv6(address)) => refused_v6(address),
+        _ => None,
+    }
 }
 
 /// The system's resolver, without addresses that are refused.
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn hosts_are_judged_by_their_text_too() {
-        for bad in ["http://169.254.169.254/x", "http://[fe80::1]:80/", "http://Metadata.Google.Internal./", "http://[::ffff:169.254.1.1]/"] {
+        for bad in ["http://169.254.169.254/x", "http://[fe80::1]:80/", "http://Metadata.Google.Internal./", "http://[::ffff:169.254.1.1]/", "http://2852039166/", "http://0xa9fea9fe/", "http://169.254.43518/", "http://0251.0376.1/"] {
             assert!(refused_host(&bad.parse().unwrap()).is_some(), "{bad}");
         }
         assert!(refused_host(&"http://vllm.rack-2:8000/v1".parse().unwrap()).is_none());

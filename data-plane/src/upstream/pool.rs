@@ -6,26 +6,22 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use hyper::client::conn::http2;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::client::legacy::connect::Connection as _;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+use rustls::ClientConfig;
 use tower_service::Service as _;
 
 use super::body::AnswerBody;
 use super::client::{Client, SendError, Sending};
 use super::connection::{Inline, Unanswered};
-use super::egress::{CheckedResolver, refused_host};
+use super::connector::{CONNECT_TIMEOUT, ProxyError, Secured, connector};
+use super::egress::refused_host;
 use super::outgoing::OutgoingBody;
+use super::proxy::{Proxies, Proxy};
 
-/// A connection's bytes, with or without TLS.
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-
-/// From looking up the name to the end of the TLS handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than most answers are apart, shorter than middleboxes forget.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Kept for one origin.
@@ -51,7 +47,8 @@ pub(crate) struct Pool {
 }
 
 struct Inner {
-    connector: HttpsConnector<HttpConnector<CheckedResolver>>,
+    connector: Secured,
+    proxies: Arc<Proxies>,
     shelves: Mutex<HashMap<Origin, Shelf>>,
 }
 
@@ -62,23 +59,11 @@ enum Fresh {
 }
 
 impl Pool {
-    /// An empty pool. Certificates of upstreams are checked against the system's roots.
-    pub(crate) fn new() -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(CheckedResolver::new());
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_keepalive(Some(Duration::from_secs(15)));
-        let builder = match HttpsConnectorBuilder::new().with_native_roots() {
-            Ok(builder) => builder,
-            Err(error) => {
-                tracing::warn!(%error, "no system certificates: upstreams with https cannot be called");
-                let none = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty());
-                HttpsConnectorBuilder::new().with_tls_config(none.with_no_client_auth())
-            }
-        };
-        let connector = builder.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
-        Self { inner: Arc::new(Inner { connector, shelves: Mutex::default() }) }
+    /// An empty pool that speaks TLS in this way, through these proxies.
+    pub(crate) fn new(tls: ClientConfig, proxies: Proxies) -> Self {
+        let proxies = Arc::new(proxies);
+        let connector = connector(tls, Arc::clone(&proxies));
+        Self { inner: Arc::new(Inner { connector, proxies, shelves: Mutex::default() }) }
     }
 
     /// Lets go of connections that ended or were idle for too long; to be called now and then.
@@ -153,6 +138,7 @@ impl Pool {
 
     async fn exchange(self, request: Request<OutgoingBody>) -> Result<Response<AnswerBody>, SendError> {
         let origin = Origin::of(request.uri())?;
+        let proxy = self.inner.proxies.forwarding(request.uri());
         let mut request = request;
         // A kept connection may end at the very moment it is used; then nothing was sent and a new one takes over.
         let mut connection = self.take(&origin);
@@ -163,8 +149,11 @@ impl Pool {
                 None => self.open(&origin).await?,
             };
             let unanswered = match fresh {
-                Fresh::One(mut inline) => match inline.send(in_origin_form(request, &origin)).await {
-                    Ok(answer) => return Ok(answer.map(|body| AnswerBody::inline(body, inline, self.clone(), origin))),
+                Fresh::One(mut inline) => match inline.send(for_http1(request, &origin, proxy)).await {
+                    Ok(answer) => {
+                        refused_by(proxy, answer.status())?;
+                        return Ok(answer.map(|body| AnswerBody::inline(body, inline, self.clone(), origin)));
+                    }
                     Err(unanswered) => unanswered,
                 },
                 Fresh::Many(mut sender) => match sender.try_send_request(request).await {
@@ -211,18 +200,34 @@ impl Origin {
     }
 }
 
-/// What HTTP/1 servers expect: the path in the request line, the host in its header.
-fn in_origin_form(mut request: Request<OutgoingBody>, origin: &Origin) -> Request<OutgoingBody> {
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+/// What HTTP/1 servers expect: the path in the request line, the host in its header. A proxy needs the whole address.
+fn for_http1(mut request: Request<OutgoingBody>, origin: &Origin, proxy: Option<&Proxy>) -> Request<OutgoingBody> {
     *request.version_mut() = Version::HTTP_11;
     if let Ok(host) = HeaderValue::from_str(origin.authority.as_str()) {
         request.headers_mut().insert(header::HOST, host);
     }
+    match proxy {
+        Some(proxy) => {
+            if let Some(authorization) = proxy.authorization() {
+                request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+            }
+        }
+        None => {
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+        }
+    }
     request
 }
 
-/// What HTTP/2 needs, and another origin-form call can be made from.
+/// A proxy that does not know us answers in the place of the upstream, whose answer this must not become.
+fn refused_by(proxy: Option<&Proxy>, status: StatusCode) -> Result<(), SendError> {
+    let Some(proxy) = proxy.filter(|_| status == StatusCode::PROXY_AUTHENTICATION_REQUIRED) else { return Ok(()) };
+    let error = ProxyError::Credentials { proxy: proxy.to_string() };
+    Err(SendError::Connect(Box::new(error.told())))
+}
+
+/// What HTTP/2 needs, and another form can be made from.
 fn in_absolute_form(mut request: Request<OutgoingBody>, origin: &Origin) -> Request<OutgoingBody> {
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if let Ok(uri) = origin.with(path) {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use control_plane::config::duration;
+use shared::runtime::logs::LogArgs;
+use shared::runtime::outbound::OutboundArgs;
 use shared::runtime::public::PublicArgs;
+use shared::runtime::words::duration;
 
 /// One OpenAI-compatible address in front of every model an organization uses.
 #[derive(Debug, Parser)]
@@ -66,6 +68,8 @@ pub(crate) struct UpArgs {
     pub(crate) dev: bool,
     /// How long the address stays open after SIGTERM, for balancers that learn late [default: 0s].
     #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "DURATION", value_parser = duration)]
+    #[command(flatten)]
+    pub(crate) outbound: OutboundArgs,
     pub(crate) min_drain: Option<Duration>,
     /// How long requests in flight may take after that [default: 60s].
     #[arg(long, env = "GATEWRIGHT_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = duration)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use control_plane::app::{ControlPlane, StartError};
 use control_plane::config::{Config, ConfigError, DatabaseConfig, Roots, config_path, settings_of};
 use control_plane::dialect::{ConfigErrors, LoadOptions, Loaded, Settings, load_file};
-use data_plane::app::{CallLimits, DataPlane, Options};
+use data_plane::app::{CallLimits, DataPlane, Options, Upstreams};
 use data_plane::link::Dialer;
 use shared::runtime::listen::{self, HttpLimits, ListenError};
 use shared::runtime::logs::{LogError, Logs};
@@ -140,8 +140,9 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     let port = args.public.clone().over(settings.public.clone())?;
     let folders = Folders::prepare(args)?;
     RootSecrets::load_or_create(&folders.secrets)?;
+    let upstreams = Upstreams::of_process(&args.outbound.clone().over(settings.outbound.clone())?)?;
     let (database, child) = database(args, &settings, &folders)?;
-    let start = Start { folders, logs, database, file, public: port, readiness, shutdown, addresses };
+    let start = Start { folders, logs, database, file, public: port, upstreams, readiness, shutdown, addresses };
     let done = start.run(public).await;
     if let Some(child) = child {
         child.stop();
@@ -216,6 +217,7 @@ struct Start {
     public: PublicSettings,
     readiness: Readiness,
     shutdown: Shutdown,
+    upstreams: Upstreams,
     addresses: Addresses,
 }
 
@@ -236,7 +238,7 @@ impl Start {
             control = ControlPlane::start(&config, &self.readiness, &self.shutdown) => control?,
             () = self.shutdown.draining() => return Ok(()),
         };
-        let node = DataPlane::start(node_options(&control, &self.folders.data, &self.logs), &self.readiness, &self.shutdown)?;
+        let node = DataPlane::start(node_options(&control, self.upstreams, &self.folders.data, &self.logs), &self.readiness, &self.shutdown)?;
         let document_path = settings.api.openapi_path.as_deref().unwrap_or(OPENAPI_PATH);
         let unseen = settings.fleet.disabled_routers.with(settings.fleet.hidden_routers);
         let service = Public::new(node.service(), control.management(), control.openapi(), unseen, document_path);
@@ -267,7 +269,7 @@ impl Start {
 }
 
 /// The data plane of this process: it dials the control plane of this process.
-fn node_options(control: &ControlPlane, data_dir: &Path, logs: &Arc<Logs>) -> Options {
+fn node_options(control: &ControlPlane, upstreams: Upstreams, data_dir: &Path, logs: &Arc<Logs>) -> Options {
     let (dialer, mut line) = Dialer::local();
     let control = control.clone();
     tokio::spawn(async move {
@@ -280,6 +282,7 @@ fn node_options(control: &ControlPlane, data_dir: &Path, logs: &Arc<Logs>) -> Op
         dialer,
         data_dir: Some(data_dir.to_owned()),
         // Its control plane is never away while it lives, so it needs no copy of the catalog.
+        upstreams,
         node_key: None,
         labels: HashMap::new(),
         max_stale: None,

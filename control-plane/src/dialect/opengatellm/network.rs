@@ -1,8 +1,9 @@
-//! Where the gateway stands: certificate, origins, prefix and proxies of the public port.
+//! Where the gateway stands: certificate, origins, prefix and proxies of the public port; and how it meets upstreams.
 
 use std::fmt::Display;
 
 use shared::runtime::edge::{Cors, Edge, PathPrefix, TrustedProxies};
+use shared::runtime::outbound::OutboundSettings;
 use shared::runtime::public::PublicSettings;
 use shared::runtime::tls::TlsFiles;
 
@@ -28,6 +29,22 @@ pub(super) fn read(fields: &Fields, findings: &mut Findings) -> PublicSettings {
     PublicSettings {
         tls: files.map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
         edge,
+    }
+}
+
+/// Reads the keys of `egress`; half a pair is refused.
+pub(super) fn outbound(fields: &Fields, findings: &mut Findings) -> OutboundSettings {
+    let egress = fields.map("egress");
+    let (certificate, key) = (egress.text("client_certificate"), egress.text("client_key"));
+    for (given, missing) in [("client_certificate", "client_key"), ("client_key", "client_certificate")] {
+        if let Some(field) = egress.get(given).filter(|_| egress.text(given).is_some() && egress.text(missing).is_none()) {
+            let reason = format!("is given without `settings.egress.{missing}`: both are needed");
+            findings.refuse(&field.path, field.line, reason);
+        }
+    }
+    OutboundSettings {
+        ca_bundle: egress.text("ca_bundle").map(Into::into),
+        client: certificate.zip(key).map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
     }
 }
 

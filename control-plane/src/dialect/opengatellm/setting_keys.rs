@@ -103,7 +103,7 @@ pub(super) const SETTINGS: &[Key] = &[
         "Whether the file owns its models or only adds what is missing.",
     ),
     without_effect("relay", Kind::Map(RELAY), NOT_BUILT, "What a data plane passes on."),
-    without_effect("egress", Kind::Any, NOT_BUILT, "Where providers made by tenants may point."),
+    honoured("egress", Kind::Map(EGRESS), "the system's store", "How upstreams are met."),
     without_effect("vector_store_model", Kind::Text, "not built yet: retrieval", "Embeds documents."),
     without_effect("search_web_query_model", Kind::Text, SEARCH, "Writes queries."),
     without_effect("search_web_limited_domains", Kind::Texts, SEARCH, "Only these domains."),
@@ -168,6 +168,28 @@ const TAG: &[Key] = &[
 const TAG_DOCS: &[Key] = &[
     honoured("url", Kind::Text, "none", "Where.").required(),
     honoured("description", Kind::Text, "none", "What."),
+];
+
+const EGRESS: &[Key] = &[
+    honoured(
+        "ca_bundle",
+        Kind::Text,
+        "none",
+        "PEM file of certificate authorities to trust beside the system's (`--upstream-ca-bundle` wins).",
+    ),
+    honoured(
+        "client_certificate",
+        Kind::Text,
+        "none",
+        "PEM file shown to upstreams that ask for one (`--upstream-client-certificate` wins).",
+    ),
+    honoured("client_key", Kind::Text, "none", "PEM file of its private key (`--upstream-client-key` wins)."),
+    without_effect(
+        "allow",
+        Kind::Texts,
+        "not built yet: providers made by tenants",
+        "Blocks of addresses that providers made by tenants may point to.",
+    ),
 ];
 
 const TLS: &[Key] = &[

@@ -29,6 +29,7 @@ pub(super) fn read(fields: &Fields, dev: bool, findings: &mut Findings) -> Setti
         metrics: fields.bool("monitoring_prometheus_enabled"),
         api: description::read(fields, findings),
         public: network::read(fields, findings),
+        outbound: network::outbound(fields, findings),
         listen: fields.address("listen"),
         operations_listen: fields.address("operations_listen"),
         min_drain: fields.duration("min_drain"),

@@ -1,4 +1,4 @@
-//! The two files of a certificate: what they hold, and whether they changed.
+//! Files of certificates and keys: what they hold, and whether they changed.
 
 use std::fs::{Metadata, metadata, read};
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::path::Path;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{TlsError, TlsFiles};
+use super::{FileRole, TlsError, TlsFiles};
 
 /// What tells one state of both files from another, without reading them. A missing file is a state too.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,10 +24,10 @@ impl Stamp {
     }
 }
 
-/// The certificate and its intermediates.
-pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bad = |problem| TlsError::Content { what: "certificate", path: path.to_owned(), problem };
-    let text = content("certificate", path)?;
+/// All certificates: one with its intermediates, or a bundle of authorities.
+pub(in crate::runtime) fn chain(role: FileRole, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = |problem| TlsError::Content { role, path: path.to_owned(), problem };
+    let text = content(role, path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|_| bad("is damaged; certificates in PEM form are expected"))?;
     if chain.is_empty() {
@@ -37,9 +37,9 @@ pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 }
 
 /// The private key.
-pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bad = |problem| TlsError::Content { what: "key", path: path.to_owned(), problem };
-    let text = content("key", path)?;
+pub(in crate::runtime) fn key(role: FileRole, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bad = |problem| TlsError::Content { role, path: path.to_owned(), problem };
+    let text = content(role, path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let encrypted = text.windows(b"ENCRYPTED".len()).any(|part| part == b"ENCRYPTED");
         if encrypted {
@@ -50,6 +50,6 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-fn content(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })
+fn content(role: FileRole, path: &Path) -> Result<Vec<u8>, TlsError> {
+    read(path).map_err(|source| TlsError::Read { role, path: path.to_owned(), source })
 }
