@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use shared::runtime::public::PublicArgs;
-
 use shared::runtime::words::duration;
+
 use super::config_path;
 
 /// How to reach the database.

@@ -18,14 +18,14 @@
 pub(crate) mod body;
 pub(crate) mod client;
 mod connection;
-pub(crate) mod egress;
 mod connector;
+pub(crate) mod egress;
 pub(crate) mod local;
+mod no_proxy;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
-mod no_proxy;
+pub(crate) mod proxy;
 pub(crate) mod send;
 
-pub(crate) mod proxy;
 pub(crate) use body::AnswerBody;
 pub(crate) use client::{Client, SendError};

@@ -63,13 +63,13 @@ pub(crate) struct UpArgs {
     pub(crate) database_url: Option<String>,
     #[command(flatten)]
     pub(crate) public: PublicArgs,
+    #[command(flatten)]
+    pub(crate) outbound: OutboundArgs,
     /// Accept weak or default secrets. For trials only.
     #[arg(long, env = "GATEWRIGHT_DEV")]
     pub(crate) dev: bool,
     /// How long the address stays open after SIGTERM, for balancers that learn late [default: 0s].
     #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "DURATION", value_parser = duration)]
-    #[command(flatten)]
-    pub(crate) outbound: OutboundArgs,
     pub(crate) min_drain: Option<Duration>,
     /// How long requests in flight may take after that [default: 60s].
     #[arg(long, env = "GATEWRIGHT_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = duration)]
