@@ -404,6 +404,7 @@ fn a_first_start_needs_nothing() {
         let folder = paths::folder("first");
         // The child's account must be able to reach its folder, wherever the checkout lies.
         let data = std::env::temp_dir().join(format!("gatewright-first-{}", std::process::id()));
+        let _removed = Removed(data.clone());
         let start = || {
             Launch::new("gatewright")
                 .args(["up", "--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"])
@@ -435,8 +436,16 @@ fn a_first_start_needs_nothing() {
         second.terminate(Duration::from_secs(30)).await;
         let orphan = std::fs::read_to_string(data.join("pg/postmaster.pid"));
         assert!(orphan.is_err(), "its database ended with it");
-        let _ = std::fs::remove_dir_all(&data);
     });
+}
+
+/// A folder that goes with its test, however that ends.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Runs the printed `curl` command.
