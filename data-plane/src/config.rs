@@ -26,10 +26,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gatewright-data-plane", version, about)]
 pub struct Args {
-    /// Control planes, such as http://control-plane:8081, with commas; any of them will do.
+    /// Control planes, such as https://control-plane:8081, with commas; any of them will do.
     #[arg(long, env = "GATEWRIGHT_CONTROL_PLANE", value_name = "URL", value_delimiter = ',', required = true)]
     pub control_plane: Vec<Url>,
-    /// What lets this node in; made by `gatewright-control-plane join-token create`.
+    /// What lets this node in; needed until it has an identity in the data folder. Made by `gatewright-control-plane join-token create`.
     #[arg(long, env = "GATEWRIGHT_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret)]
     pub join_token: Option<Secret>,
     /// Address for clients.

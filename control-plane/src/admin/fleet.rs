@@ -22,13 +22,14 @@ use super::reply::{self, ListObject};
 use super::{AppState, Routes};
 use crate::domain::{self, Lookup, Noun, Patch};
 use crate::fleet::nodes::NodeStatus;
-use crate::fleet::{DEFAULT_GROUP, DEFAULT_LIFETIME, JoinTokenError, JoinTokens, NewJoinToken};
+use crate::fleet::{self, DEFAULT_GROUP, DEFAULT_LIFETIME, JoinTokenError, JoinTokens, NewJoinToken};
 use crate::store::{AuditEntry, Listed};
 use crate::store::join_tokens::JoinTokenRow;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .routes(routes!(nodes))
+        .routes(routes!(revoke_node))
         .routes(routes!(confirm))
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(read_token, revoke_token))
@@ -194,6 +195,53 @@ async fn confirm(State(state): State<AppState>, Admin(context): Admin, body: Bod
     Ok(reply::json(StatusCode::CREATED, &object))
 }
 
+/// A node that was given a certificate.
+#[derive(Debug, Serialize, ToSchema)]
+struct EnrolledNodeObject {
+    /// Always `fleet.enrolled_node`.
+    object: &'static str,
+    /// Its id.
+    id: Uuid,
+    /// The Group that its certificate is for.
+    group: String,
+    /// What it said of itself when it enrolled.
+    #[schema(value_type = Object)]
+    facts: Value,
+    /// Unix seconds.
+    enrolled: i64,
+    /// Unix seconds when its last certificate ends.
+    certificate_expires: i64,
+    /// Unix seconds when it was last let in.
+    last_seen: i64,
+    /// Unix seconds since when it is shut out.
+    revoked: Option<i64>,
+}
+
+/// Shut a node out: its certificate is refused from now on, and its open streams end within about a second. It can come
+/// back only by enrolling anew with a join token.
+#[utoipa::path(delete, path = "/v1/admin/fleet/nodes/{id}", tag = "fleet", params(("id" = Uuid, Path)),
+    responses((status = 200, body = EnrolledNodeObject)))]
+async fn revoke_node(State(state): State<AppState>, Admin(context): Admin, At(at): At) -> Result<Response, ApiError> {
+    let mut tx = state.store.begin(context.actor()).await?;
+    let row = match at.id() {
+        Some(id) => fleet::revoke_node(&mut tx, id).await?,
+        None => None,
+    };
+    let row = row.ok_or_else(|| domain::Error::not_found(Noun::Node, at))?;
+    tx.commit().await?;
+    let object = EnrolledNodeObject {
+        object: "fleet.enrolled_node",
+        id: row.id,
+        group: row.node_group,
+        facts: json!(row.facts.0),
+        enrolled: row.enrolled.timestamp(),
+        certificate_expires: row.not_after.timestamp(),
+        last_seen: row.last_seen.timestamp(),
+        revoked: row.revoked.map(|at| at.timestamp()),
+    };
+    Ok(reply::json(StatusCode::OK, &object))
+}
+
 /// What a new join token is to be like.
 #[derive(Debug, ToSchema)]
 struct JoinTokenBody {
@@ -206,7 +254,7 @@ struct JoinTokenBody {
     /// How long it lets nodes in.
     #[schema(value_type = u64, default = 86400, required = false)]
     expires_in_seconds: Patch<u64>,
-    /// Only `false` so far: a node shows its token at each connection.
+    /// Whether it lets in one node alone; without TLS, where nodes show their token at each connection, such a token is refused.
     #[schema(value_type = bool, default = false, required = false)]
     single_use: Patch<bool>,
 }
@@ -225,11 +273,8 @@ impl JoinTokenBody {
     }
 
     fn into_new(self) -> Result<NewJoinToken, domain::Error> {
-        if self.single_use.defaulted(None, false) {
-            let expected = "not built yet: a node shows its token at each connection; false is expected";
-            return Err(domain::Error::invalid("single_use", true, expected));
-        }
         Ok(NewJoinToken {
+            single_use: self.single_use.defaulted(None, false),
             name: self.name.required("name", None)?,
             group: self.group.defaulted(None, DEFAULT_GROUP.to_owned()),
             lifetime: Duration::from_secs(self.expires_in_seconds.defaulted(None, DEFAULT_LIFETIME.as_secs())),
@@ -271,7 +316,7 @@ impl JoinTokenObject {
             id: row.id,
             name: row.name,
             group: row.node_group,
-            single_use: false,
+            single_use: row.single_use,
             expires: row.expires.timestamp(),
             used: seconds(row.used),
             revoked: seconds(row.revoked),

@@ -6,6 +6,7 @@ use shared::runtime::listen::ListenError;
 use shared::runtime::metrics::MetricsError;
 use shared::runtime::tls::TlsError;
 
+use crate::fleet::certificates::AuthorityError;
 use crate::reconcile::ReconcileError;
 use crate::store::StoreError;
 use crate::vault::VaultError;
@@ -19,6 +20,9 @@ pub enum StartError {
     /// The key ring.
     #[error("ring.key: {0}")]
     Vault(#[from] VaultError),
+    /// What data planes are given certificates by.
+    #[error(transparent)]
+    Authority(AuthorityError),
     /// The configuration file does not fit what is in the catalog.
     #[error(transparent)]
     Reconcile(ReconcileError),
@@ -54,8 +58,8 @@ impl StartError {
                     | StoreError::NoRight { .. }
                     | StoreError::Newer { .. }
             ),
-            Self::Vault(_) | Self::Reconcile(_) | Self::Tls(_) => true,
-            Self::Listen(_) | Self::Metrics(_) | Self::Io { .. } => false,
+            Self::Vault(_) | Self::Reconcile(_) | Self::Tls(_) | Self::Authority(AuthorityError::Vault(_) | AuthorityError::Name { .. }) => true,
+            Self::Authority(_) | Self::Listen(_) | Self::Metrics(_) | Self::Io { .. } => false,
         }
     }
 
@@ -70,6 +74,15 @@ impl From<ReconcileError> for StartError {
         match error {
             ReconcileError::Store(error) => Self::Store(error),
             other => Self::Reconcile(other),
+        }
+    }
+}
+
+impl From<AuthorityError> for StartError {
+    fn from(error: AuthorityError) -> Self {
+        match error {
+            AuthorityError::Store(error) => Self::Store(error),
+            other => Self::Authority(other),
         }
     }
 }

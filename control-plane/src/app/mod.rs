@@ -18,7 +18,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use shared::kernel::secret::SecretBytes;
 use shared::proto::usage_server::UsageServer;
-use shared::runtime::metrics::describe;
+use shared::runtime::metrics::{Family, describe};
 use shared::runtime::readiness::Readiness;
 use shared::runtime::shutdown::Shutdown;
 use shared::wire::MESSAGE_LIMIT;
@@ -30,7 +30,8 @@ use crate::access::{Access, AccessSettings};
 use crate::admin::{self, AdminSettings, AppState, OpenApiInfo, TagInfo};
 use crate::config::Config;
 use crate::dialect::Settings;
-use crate::fleet::{JoinTokens, nodes, nodes::Nodes};
+use crate::fleet::certificates::Authority;
+use crate::fleet::{Enrolments, Revocations, nodes, nodes::Nodes};
 use crate::grpc::peer::PeerLayer;
 use crate::grpc::sync::SyncService;
 use crate::grpc::usage::UsageService;
@@ -48,10 +49,17 @@ const KEEP_HOURS: TimeDelta = TimeDelta::days(400);
 /// How long a login of the playground lasts unless told otherwise.
 const SESSION: Duration = Duration::from_secs(3_600);
 
+/// Every metric family of this plane, for the document about them.
+#[must_use]
+pub fn families() -> Vec<Family> {
+    [usage::FAMILIES, snapshot::FAMILIES, nodes::FAMILIES].concat()
+}
+
 /// An assembled control plane. Background work runs until the [`Shutdown`] that it was started with.
 #[derive(Clone)]
 pub struct ControlPlane {
     store: Store,
+    ring: Arc<KeyRing>,
     management: axum::Router,
     openapi: Arc<utoipa::openapi::OpenApi>,
     sync: SyncService,
@@ -102,13 +110,13 @@ impl ControlPlane {
         };
         let (management, openapi) = admin::router(AppState {
             store: store.clone(),
-            vault: ring,
+            vault: Arc::clone(&ring),
             access,
             nodes,
             settings: Arc::new(admin_settings),
         });
         let usage = UsageService::new(Ingest::new(store.clone(), keep));
-        Ok(Self { store, management, openapi: Arc::new(openapi), sync, usage })
+        Ok(Self { store, ring, management, openapi: Arc::new(openapi), sync, usage })
     }
 
     /// The management surface: admin API, self-service, login, OpenAPI document.
@@ -137,9 +145,16 @@ impl ControlPlane {
         tokio::spawn(serve::local(self.routes(), connection));
     }
 
-    /// What lets a data plane behind a network in.
-    fn peers(&self) -> PeerLayer {
-        PeerLayer::tokens(JoinTokens::new(self.store.clone()))
+    /// What gives data planes behind a network their certificates.
+    async fn enrolments(&self, lifetime: Duration) -> Result<Enrolments, StartError> {
+        Ok(Enrolments::new(self.store.clone(), Authority::load(&self.store, &self.ring, lifetime).await?))
+    }
+
+    /// What lets them in.
+    fn peers(&self, enrolments: &Enrolments, shutdown: &Shutdown) -> PeerLayer {
+        let revocations = Revocations::default();
+        revocations.follow(self.store.clone(), shutdown);
+        PeerLayer::fleet(self.store.clone(), enrolments.authority().clone(), revocations)
     }
 
     /// Closes the database.

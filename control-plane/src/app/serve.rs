@@ -9,16 +9,20 @@ use shared::runtime::operations;
 use shared::runtime::public::PublicSettings;
 use shared::runtime::readiness::Readiness;
 use shared::runtime::shutdown::Shutdown;
+use shared::runtime::telemetry;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::app::{ControlPlane, StartError};
-use crate::config::ServeConfig;
+use crate::config::{NodePort, ServeConfig};
+use crate::fleet::certificates::NodePortTls;
+use crate::grpc::enrollment::EnrollmentService;
 use crate::grpc::peer::PeerLayer;
+use crate::grpc::port;
 
 /// How often a data plane is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -43,13 +47,14 @@ pub async fn run(serve: ServeConfig, announce: impl FnOnce(&str) -> io::Result<(
     let settings = serve.config.settings();
     let metrics = Metrics::install()?;
     metrics.keep_up(&shutdown);
+    telemetry::install("gatewright-control-plane", &shutdown);
 
     // All addresses first: a taken one is told before anything is waited for.
     let public = listen::bind(serve.listen, "--listen")?;
     let grpc = listen::bind(serve.grpc_listen, "--grpc-listen")?;
     let operations = listen::bind(serve.operations_listen, "--operations-listen")?;
-    let port = serve.public.open(HttpLimits::default(), &shutdown)?;
-    let line = ready_line(&serve.public, &public, &grpc, &operations)
+    let limits = serve.public.open(HttpLimits::default(), &shutdown)?;
+    let line = ready_line(&serve.public, &public, (&grpc, serve.nodes.plain), &operations)
         .map_err(StartError::io("the addresses cannot be read"))?;
 
     let shown = metrics.clone();
@@ -60,8 +65,8 @@ pub async fn run(serve: ServeConfig, announce: impl FnOnce(&str) -> io::Result<(
         plane = ControlPlane::start(&serve.config, &readiness, &shutdown) => plane?,
         () = shutdown.draining() => return Ok(()),
     };
-    tokio::spawn(listen::serve(public, plane.management(), port, shutdown.clone()));
-    serve_grpc(grpc, &plane, &shutdown);
+    tokio::spawn(listen::serve(public, plane.management(), limits, shutdown.clone()));
+    serve_grpc(grpc, &plane, &serve.nodes, &shutdown).await?;
     started.set(true);
     tokio::select! {
         () = ready(&readiness) => {
@@ -83,11 +88,15 @@ async fn ready(readiness: &Readiness) {
 }
 
 /// Data planes' streams never end by themselves: they get until the connections of the public port are done.
-fn serve_grpc(listener: TcpListener, plane: &ControlPlane, shutdown: &Shutdown) {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+async fn serve_grpc(listener: TcpListener, plane: &ControlPlane, settings: &NodePort, shutdown: &Shutdown) -> Result<(), StartError> {
+    let enrolments = plane.enrolments(settings.certificate_lifetime).await?;
+    let tls = NodePortTls::new(enrolments.authority().clone(), &settings.names)?;
+    let incoming = ReceiverStream::new(port::accept(listener, &tls, settings.plain, shutdown));
+    tls.keep_up(shutdown);
     let (closing, expired) = (shutdown.clone(), shutdown.clone());
-    let server = server().layer(plane.peers()).add_routes(plane.routes());
-    let serving = server.serve_with_incoming_shutdown(incoming, async move { closing.closing().await });
+    let peers = plane.peers(&enrolments, shutdown);
+    let routes = plane.routes().add_service(EnrollmentService::server(enrolments));
+    let serving = server().layer(peers).add_routes(routes).serve_with_incoming_shutdown(incoming, async move { closing.closing().await });
     shutdown.spawn("grpc", async move {
         tokio::select! {
             done = serving => {
@@ -98,6 +107,7 @@ fn serve_grpc(listener: TcpListener, plane: &ControlPlane, shutdown: &Shutdown) 
             () = expired.expired() => {}
         }
     });
+    Ok(())
 }
 
 /// Serves one connection inside this process until its other end is dropped.
@@ -122,9 +132,11 @@ fn server() -> Server {
 fn ready_line(
     settings: &PublicSettings,
     public: &TcpListener,
-    grpc: &TcpListener,
+    (grpc, plain): (&TcpListener, bool),
     operations: &TcpListener,
 ) -> io::Result<String> {
     let (public, grpc, operations) = (settings.url(public.local_addr()?), grpc.local_addr()?, operations.local_addr()?);
-    Ok(format!("ready: public={public} grpc=http://{grpc} operations=http://{operations}"))
+    // Both are spoken where it may be plain; http is what works without a name in the certificate.
+    let scheme = if plain { "http" } else { "https" };
+    Ok(format!("ready: public={public} grpc={scheme}://{grpc} operations=http://{operations}"))
 }

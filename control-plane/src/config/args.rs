@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+use shared::runtime::logs::LogArgs;
 use shared::runtime::public::PublicArgs;
 use shared::runtime::words::duration;
 
@@ -46,18 +47,28 @@ pub struct ServeArgs {
     /// Address for data planes [default: 127.0.0.1:8081].
     #[arg(long, env = "GATEWRIGHT_GRPC_LISTEN", value_name = "ADDRESS")]
     pub(super) grpc_listen: Option<SocketAddr>,
+    /// A host name or address under which data planes reach this control plane by https; may be given many times, or with
+    /// commas. Those of this machine itself are always among them.
+    #[arg(long, env = "GATEWRIGHT_GRPC_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub(super) grpc_name: Vec<String>,
+    /// How long the certificates of data planes last; at most a day.
+    #[arg(long, env = "GATEWRIGHT_CERTIFICATE_LIFETIME", value_name = "DURATION", value_parser = duration, default_value = "24h", hide = true)]
+    pub(super) certificate_lifetime: Duration,
     /// Address for probes and metrics [default: 127.0.0.1:9464].
     #[arg(long, env = "GATEWRIGHT_OPERATIONS_LISTEN", value_name = "ADDRESS")]
     pub(super) operations_listen: Option<SocketAddr>,
     /// Where master.key, ring.key, pepper.key and session.key are.
     #[arg(long, env = "GATEWRIGHT_SECRETS_DIR", value_name = "DIR", default_value = "secrets")]
     pub(super) secrets_dir: PathBuf,
-    /// Let data planes in by join token alone, without TLS, also beyond loopback.
+    /// Let data planes in by join token alone, without TLS, also beyond loopback; those that speak TLS need a certificate all the same.
     #[arg(long, env = "GATEWRIGHT_INSECURE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub insecure: bool,
     /// Accept weak or default secrets. For trials only.
     #[arg(long, env = "GATEWRIGHT_DEV", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub dev: bool,
+    /// What is logged.
+    #[command(flatten)]
+    pub logs: LogArgs,
     /// How the public port is served.
     #[command(flatten)]
     pub(super) public: PublicArgs,

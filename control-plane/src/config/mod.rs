@@ -133,6 +133,17 @@ pub fn settings_of(file: Option<&Loaded>) -> Settings {
     file.map(|file| file.plan.settings.clone()).unwrap_or_default()
 }
 
+/// How the port for data planes is served.
+#[derive(Debug, Clone)]
+pub struct NodePort {
+    /// By which its certificate names it.
+    pub names: Vec<String>,
+    /// Whether connections without TLS are taken too.
+    pub plain: bool,
+    /// How long the certificates of nodes last.
+    pub certificate_lifetime: Duration,
+}
+
 /// Addresses and behaviour of a control plane that is a process of its own.
 #[derive(Debug)]
 pub struct ServeConfig {
@@ -144,6 +155,8 @@ pub struct ServeConfig {
     pub public: PublicSettings,
     /// For data planes.
     pub grpc_listen: SocketAddr,
+    /// How that port is served.
+    pub nodes: NodePort,
     /// For probes and metrics.
     pub operations_listen: SocketAddr,
     /// How it ends.
@@ -167,16 +180,6 @@ pub enum ConfigError {
     /// A certificate without its key, or the other way round.
     #[error(transparent)]
     HalfPair(#[from] HalfPair),
-    /// Data planes would show their tokens in clear over a network.
-    #[error(
-        "--grpc-listen (GATEWRIGHT_GRPC_LISTEN) is {address}, which is beyond loopback, and the port for data planes has no TLS: \
-         join tokens and provider credentials would cross the network in clear. Listen on 127.0.0.1, or give --insecure \
-         (GATEWRIGHT_INSECURE=1) where the network itself is private"
-    )]
-    OpenGrpc {
-        /// The address.
-        address: SocketAddr,
-    },
 }
 
 impl ServeConfig {
@@ -188,9 +191,15 @@ impl ServeConfig {
         let file = load_configuration(args.config_file().as_deref(), args.dev)?;
         let settings = settings_of(file.as_ref());
         let grpc_listen = args.grpc_listen.unwrap_or(GRPC_LISTEN);
-        if !grpc_listen.ip().is_loopback() && !args.insecure {
-            return Err(ConfigError::OpenGrpc { address: grpc_listen });
+        let mut names = args.grpc_name.clone();
+        if !grpc_listen.ip().is_unspecified() {
+            names.push(grpc_listen.ip().to_string());
         }
+        let nodes = NodePort {
+            names,
+            plain: grpc_listen.ip().is_loopback() || args.insecure,
+            certificate_lifetime: args.certificate_lifetime,
+        };
         let default = DrainTiming::default();
         let public = args.public.clone().over(settings.public.clone())?;
         let prefix = public.edge.prefix.clone();
@@ -198,6 +207,7 @@ impl ServeConfig {
             public,
             listen: args.listen.or(settings.listen).unwrap_or(LISTEN),
             grpc_listen,
+            nodes,
             operations_listen: args.operations_listen.or(settings.operations_listen).unwrap_or(OPERATIONS_LISTEN),
             timing: DrainTiming {
                 min_drain: args.min_drain.or(settings.min_drain).unwrap_or(default.min_drain),

@@ -19,6 +19,8 @@ pub enum Noun {
     Provider,
     /// What lets a data plane in.
     JoinToken,
+    /// A data plane that was given a certificate.
+    Node,
 }
 
 impl fmt::Display for Noun {
@@ -31,6 +33,7 @@ impl fmt::Display for Noun {
             Self::Router => "Model router",
             Self::Provider => "Model provider",
             Self::JoinToken => "Join token",
+            Self::Node => "Node",
         })
     }
 }

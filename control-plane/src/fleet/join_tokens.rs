@@ -1,4 +1,7 @@
-//! Join tokens: made, shown once, hashed at rest, checked at each connection, revoked.
+//! Join tokens: made, shown once, hashed at rest, checked at each enrolment, revoked.
+//!
+//! A token is `gw-join-<secret>.<fingerprint>`. The fingerprint is the SHA-256 of the fleet's certificate authority, by
+//! which a node knows the control plane before it shows the secret; only the part before the dot is looked up.
 
 use std::time::Duration;
 
@@ -9,7 +12,9 @@ use shared::kernel::secret::Secret;
 use shared::kernel::virtual_key::sha256_digest;
 use uuid::Uuid;
 
+use super::certificates::fingerprint;
 use crate::store::join_tokens::JoinTokenRow;
+use crate::store::nodes::authority_certificate;
 use crate::store::{Actor, AuditEntry, CatalogTx, Store, StoreError};
 
 const PREFIX: &str = "gw-join-";
@@ -29,6 +34,8 @@ pub struct NewJoinToken {
     pub name: String,
     /// The Group that its nodes belong to.
     pub group: String,
+    /// Whether it lets in one node alone.
+    pub single_use: bool,
     /// How long it lets nodes in.
     pub lifetime: Duration,
 }
@@ -76,6 +83,18 @@ pub enum JoinRefusal {
         /// When.
         at: DateTime<Utc>,
     },
+    /// It was for one node.
+    #[error("the join token `{name}` is for one node and was used; make a new one")]
+    Used {
+        /// Its name.
+        name: String,
+    },
+    /// It is for enrolment, and was shown in place of a certificate.
+    #[error("the join token `{name}` is for one enrolment, which needs TLS: an https:// address of the control plane is expected")]
+    EnrolmentOnly {
+        /// Its name.
+        name: String,
+    },
     /// It could not be looked up.
     #[error("join tokens cannot be checked now")]
     Unavailable(#[source] StoreError),
@@ -120,11 +139,17 @@ impl JoinTokens {
             let expected = "1 to 315360000 seconds (10 years) are expected";
             return Err(JoinTokenError::Invalid { field: "expires_in_seconds", value, expected });
         }
-        let text = generate()?;
+        let secret = generate()?;
         let expires = Utc::now() + TimeDelta::from_std(new.lifetime).unwrap_or(TimeDelta::MAX);
-        let digest = sha256_digest(text.expose());
-        let row = tx.insert_join_token(JoinTokenId::generate(), &new.name, &new.group, &digest, expires).await?;
+        let digest = sha256_digest(secret.expose());
+        let id = JoinTokenId::generate();
+        let row = tx.insert_join_token(id, &new.name, &new.group, new.single_use, &digest, expires).await?;
         tx.audit(entry("create", &row));
+        // Before the first control plane started there is no authority yet: such a token is good without TLS alone.
+        let text = match authority_certificate(tx.connection()).await? {
+            Some(authority) => Secret::new(format!("{}.{}", secret.expose(), fingerprint(&authority))),
+            None => secret,
+        };
         Ok((row, text))
     }
 
@@ -163,23 +188,35 @@ impl JoinTokens {
     /// # Errors
     /// [`JoinRefusal`] when it lets nobody in.
     pub async fn verify(&self, token: &str) -> Result<String, JoinRefusal> {
-        // Anything of another form is refused without asking the database.
-        let form = token
-            .strip_prefix(PREFIX)
-            .is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if !form {
-            return Err(JoinRefusal::Unknown);
-        }
-        let found = self.store.show_join_token(&sha256_digest(token)).await.map_err(JoinRefusal::Unavailable)?;
-        let row = found.ok_or(JoinRefusal::Unknown)?;
-        if let Some(at) = row.revoked {
-            return Err(JoinRefusal::Revoked { name: row.name, at });
-        }
-        if row.expires <= Utc::now() {
-            return Err(JoinRefusal::Expired { name: row.name, at: row.expires });
+        let digest = digest_of(token)?;
+        let found = self.store.show_join_token(&digest).await.map_err(JoinRefusal::Unavailable)?;
+        let row = still_good(found)?;
+        if row.single_use {
+            return Err(JoinRefusal::EnrolmentOnly { name: row.name });
         }
         Ok(row.node_group)
     }
+}
+
+/// The digest that a token is kept under. Anything of another form is refused without asking the database.
+pub(super) fn digest_of(token: &str) -> Result<[u8; 32], JoinRefusal> {
+    let secret = token.split_once('.').map_or(token, |(secret, _)| secret);
+    let form = secret
+        .strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if form { Ok(sha256_digest(secret)) } else { Err(JoinRefusal::Unknown) }
+}
+
+/// Neither unknown, nor revoked, nor expired.
+pub(super) fn still_good(found: Option<JoinTokenRow>) -> Result<JoinTokenRow, JoinRefusal> {
+    let row = found.ok_or(JoinRefusal::Unknown)?;
+    if let Some(at) = row.revoked {
+        return Err(JoinRefusal::Revoked { name: row.name, at });
+    }
+    if row.expires <= Utc::now() {
+        return Err(JoinRefusal::Expired { name: row.name, at: row.expires });
+    }
+    Ok(row)
 }
 
 fn generate() -> Result<Secret, JoinTokenError> {
@@ -202,7 +239,7 @@ fn check_word(field: &'static str, text: &str) -> Result<(), JoinTokenError> {
 }
 
 fn entry(operation: &'static str, row: &JoinTokenRow) -> AuditEntry {
-    let facts = serde_json::json!({ "name": row.name, "group": row.node_group, "expires": row.expires, "revoked": row.revoked });
+    let facts = serde_json::json!({ "name": row.name, "group": row.node_group, "single_use": row.single_use, "expires": row.expires, "revoked": row.revoked });
     AuditEntry {
         operation,
         kind: "join_token",

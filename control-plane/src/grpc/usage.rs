@@ -28,6 +28,7 @@ impl UsageService {
 
 /// One stream of one node.
 struct Report {
+    peer: Peer,
     ingest: Ingest,
     batches: Streaming<UsageBatch>,
     /// Bound by the first batch: a stream cannot change whom it speaks for.
@@ -37,8 +38,13 @@ struct Report {
 
 impl Report {
     async fn next(&mut self) -> Result<Option<UsageAck>, Status> {
-        let Some(batch) = self.batches.message().await? else { return Ok(None) };
+        let batch = tokio::select! {
+            batch = self.batches.message() => batch?,
+            status = self.peer.out() => return Err(status),
+        };
+        let Some(batch) = batch else { return Ok(None) };
         let from = sender(&batch).map_err(status)?;
+        self.peer.speaks_for(from.0)?;
         if *self.sender.get_or_insert(from) != from {
             return Err(Status::invalid_argument(
                 "usage batch: node_id and boot_id must be those of the stream's first batch",
@@ -54,8 +60,8 @@ impl Usage for UsageService {
     type ReportStream = Pin<Box<dyn Stream<Item = Result<UsageAck, Status>> + Send>>;
 
     async fn report(&self, request: Request<Streaming<UsageBatch>>) -> Result<Response<Self::ReportStream>, Status> {
-        Peer::of(&request)?;
-        let report = Report { ingest: self.ingest.clone(), batches: request.into_inner(), sender: None, over: false };
+        let peer = Peer::of(&request)?;
+        let report = Report { peer, ingest: self.ingest.clone(), batches: request.into_inner(), sender: None, over: false };
         let acks = unfold(report, |mut report| async move {
             if report.over {
                 return None;

@@ -16,6 +16,8 @@ pub struct JoinTokenRow {
     pub name: String,
     /// The Group that its nodes belong to.
     pub node_group: String,
+    /// Whether it lets in one node alone.
+    pub single_use: bool,
     /// When a node first showed it.
     pub used: Option<DateTime<Utc>>,
     /// Until when it lets nodes in.
@@ -36,19 +38,43 @@ impl CatalogTx {
         id: JoinTokenId,
         name: &str,
         group: &str,
+        single_use: bool,
         digest: &[u8; 32],
         expires: DateTime<Utc>,
     ) -> Result<JoinTokenRow, StoreError> {
-        let statement = "INSERT INTO join_tokens (id, name, node_group, digest, expires) VALUES ($1, $2, $3, $4, $5) \
-                         RETURNING id, name, node_group, used, expires, revoked, created";
+        let statement = "INSERT INTO join_tokens (id, name, node_group, digest, expires, single_use) VALUES ($1, $2, $3, $4, $5, $6) \
+                         RETURNING id, name, node_group, single_use, used, expires, revoked, created";
         Ok(sqlx::query_as(statement)
             .bind(id.uuid())
             .bind(name)
             .bind(group)
             .bind(digest.as_slice())
             .bind(expires)
+            .bind(single_use)
             .fetch_one(self.connection())
             .await?)
+    }
+
+    /// The token of that digest, whatever its state, held until the transaction ends: nobody else enrols with it meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn hold_join_token(&mut self, digest: &[u8; 32]) -> Result<Option<JoinTokenRow>, StoreError> {
+        let statement = "SELECT id, name, node_group, single_use, used, expires, revoked, created FROM join_tokens \
+                         WHERE digest = $1 FOR UPDATE";
+        Ok(sqlx::query_as(statement).bind(digest.as_slice()).fetch_optional(self.connection()).await?)
+    }
+
+    /// Notes the use of a token.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn use_join_token(&mut self, id: Uuid) -> Result<(), StoreError> {
+        sqlx::query("UPDATE join_tokens SET used = coalesce(used, now()) WHERE id = $1")
+            .bind(id)
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Revokes a token; the row stays. Revoking again keeps the first time.
@@ -57,7 +83,7 @@ impl CatalogTx {
     /// [`StoreError`] when the database does not answer.
     pub async fn revoke_join_token(&mut self, id: Uuid) -> Result<Option<JoinTokenRow>, StoreError> {
         let statement = "UPDATE join_tokens SET revoked = coalesce(revoked, now()) WHERE id = $1 \
-                         RETURNING id, name, node_group, used, expires, revoked, created";
+                         RETURNING id, name, node_group, single_use, used, expires, revoked, created";
         Ok(sqlx::query_as(statement).bind(id).fetch_optional(self.connection()).await?)
     }
 }
@@ -71,7 +97,7 @@ impl Store {
         let mut connection = self.acquire().await?;
         let total = sqlx::query_scalar("SELECT count(*) FROM join_tokens").fetch_one(&mut *connection).await?;
         let rows = sqlx::query_as(
-            "SELECT id, name, node_group, used, expires, revoked, created FROM join_tokens ORDER BY id DESC OFFSET $1 LIMIT $2",
+            "SELECT id, name, node_group, single_use, used, expires, revoked, created FROM join_tokens ORDER BY id DESC OFFSET $1 LIMIT $2",
         )
         .bind(offset)
         .bind(limit)
@@ -86,7 +112,7 @@ impl Store {
     /// [`StoreError`] when the database does not answer.
     pub async fn join_token(&self, id: Uuid) -> Result<Option<JoinTokenRow>, StoreError> {
         let mut connection = self.acquire().await?;
-        let statement = "SELECT id, name, node_group, used, expires, revoked, created FROM join_tokens WHERE id = $1";
+        let statement = "SELECT id, name, node_group, single_use, used, expires, revoked, created FROM join_tokens WHERE id = $1";
         Ok(sqlx::query_as(statement).bind(id).fetch_optional(&mut *connection).await?)
     }
 
@@ -97,13 +123,13 @@ impl Store {
     pub async fn show_join_token(&self, digest: &[u8; 32]) -> Result<Option<JoinTokenRow>, StoreError> {
         let mut connection = self.acquire().await?;
         let found: Option<JoinTokenRow> = sqlx::query_as(
-            "SELECT id, name, node_group, used, expires, revoked, created FROM join_tokens WHERE digest = $1",
+            "SELECT id, name, node_group, single_use, used, expires, revoked, created FROM join_tokens WHERE digest = $1",
         )
         .bind(digest.as_slice())
         .fetch_optional(&mut *connection)
         .await?;
         let first =
-            found.as_ref().filter(|row| row.used.is_none() && row.revoked.is_none() && row.expires > Utc::now());
+            found.as_ref().filter(|row| row.used.is_none() && !row.single_use && row.revoked.is_none() && row.expires > Utc::now());
         if let Some(row) = first {
             sqlx::query("UPDATE join_tokens SET used = now() WHERE id = $1 AND used IS NULL")
                 .bind(row.id)

@@ -33,7 +33,7 @@ pub use crate::exchange::deliver::ReplyBody;
 use crate::exchange::Services;
 use crate::exchange::authenticate::Failures;
 use crate::exchange::read::BodyBudget;
-use crate::link::{self, DialError, Dialer, Identity, IdentityError, LastGoodOptions, Link, LinkOptions, Pulse, UpstreamPulse};
+use crate::link::{self, DialError, Dialer, EnrolError, Identity, IdentityError, LastGoodOptions, Link, LinkOptions, Pulse, UpstreamPulse};
 use crate::meter::refusals::Refusals;
 use crate::meter::sink::UsageSink;
 use crate::observe::aliases;
@@ -116,6 +116,9 @@ pub enum StartError {
     /// The control plane's address or the join token.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// The node's certificate.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// The data folder.
     #[error("the data folder {path} cannot be made (--data-dir, GATEWRIGHT_DATA_DIR)")]
     DataDir {
@@ -193,6 +196,8 @@ impl DataPlane {
             }
             None => Identity::passing(),
         };
+        // Its certificate says who it is, where it has one.
+        let identity = Identity { node: options.dialer.node().unwrap_or(identity.node), ..identity };
         let last_good = options
             .data_dir
             .as_ref()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::kernel::secret::Secret;
 use shared::runtime::listen::{self, HttpLimits};
-use shared::runtime::logs::Logs;
+use shared::runtime::logs::{LogSettings, Logs};
 use shared::runtime::metrics::Metrics;
 use shared::runtime::operations;
 use shared::runtime::outbound::OutboundSettings;
@@ -14,6 +14,7 @@ use shared::runtime::public::PublicSettings;
 use shared::runtime::readiness::Readiness;
 use shared::runtime::secrets_dir::{RootSecret, read_optional};
 use shared::runtime::shutdown::Shutdown;
+use shared::runtime::telemetry;
 use tokio::time::sleep;
 
 use super::{DataPlane, LogLevel, Options, StartError, Upstreams};
@@ -26,22 +27,31 @@ use crate::link::Dialer;
 /// [`StartError`]
 pub async fn run(args: Args) -> Result<(), StartError> {
     let io = |doing| move |source| StartError::Io { doing, source };
-    let logs = Arc::new(Logs::init(&args.logs())?);
+    let logs = Arc::new(Logs::init(&args.logs.over(LogSettings::default())?)?);
     let readiness = Readiness::new();
     let shutdown = Shutdown::new(readiness.clone(), args.timing());
     shutdown.on_signals().map_err(io("handling signals"))?;
     let metrics = Metrics::install()?;
     metrics.keep_up(&shutdown);
+    telemetry::install("gatewright-data-plane", &shutdown);
     // Addresses first: a taken one is told before anything is waited for.
     let public = listen::bind(args.listen, "--listen")?;
     let probes = listen::bind(args.operations_listen, "--operations-listen")?;
     let settings = args.public.clone().over(PublicSettings::default())?;
     let port = settings.open(HttpLimits::default(), &shutdown)?;
+    let upstreams = Upstreams::of_process(&args.outbound.clone().over(OutboundSettings::default())?)?;
     let address = settings.url(public.local_addr().map_err(io("reading an address"))?);
     let operations_at = probes.local_addr().map_err(io("reading an address"))?;
-    let upstreams = Upstreams::of_process(&args.outbound.clone().over(OutboundSettings::default())?)?;
+    let routes = operations::routes(readiness.clone(), Some(metrics));
+    tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
+    let dialer = Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?;
+    let joining = readiness.condition("enrolled");
+    if !dialer.join(args.data_dir.as_deref(), args.join_token.as_ref(), &shutdown).await? {
+        return Ok(());
+    }
+    joining.set(true);
     let options = Options {
-        dialer: Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?,
+        dialer,
         upstreams,
         data_dir: args.data_dir.clone(),
         node_key: node_key(&args)?,
@@ -51,8 +61,6 @@ pub async fn run(args: Args) -> Result<(), StartError> {
         log_level: log_level(&logs),
     };
     let plane = DataPlane::start(options, &readiness, &shutdown)?;
-    let routes = operations::routes(readiness.clone(), Some(metrics));
-    tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
     let service = plane.service().below(settings.edge.prefix);
     tokio::spawn(listen::serve(public, service, port, shutdown.clone()));
     tokio::select! {

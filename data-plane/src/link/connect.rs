@@ -1,21 +1,28 @@
 //! Dials a control plane: one address of a list, or the other plane in this process.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use shared::kernel::ids::NodeId;
 use shared::kernel::secret::Secret;
 use tokio::io::DuplexStream;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use url::{Host, Url};
+
+use super::enroll::Member;
 
 /// How long to wait for one address.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -32,7 +39,7 @@ const LINE_BUFFER: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// Not one address.
-    #[error("no address of a control plane; expected --control-plane http://HOST:PORT")]
+    #[error("no address of a control plane; expected --control-plane https://HOST:PORT")]
     NoAddress,
     /// An address that cannot be used.
     #[error("`{address}` is not an address of a control plane: {reason}")]
@@ -45,6 +52,12 @@ pub enum DialError {
     /// A token that no header can carry.
     #[error("the join token has characters that no header can carry")]
     Token,
+    /// Some with TLS and some without.
+    #[error("control planes are reached either all by https or all by http")]
+    Mixed,
+    /// There is no certificate to show yet.
+    #[error("this node is not enrolled")]
+    NotEnrolled,
     /// Nobody answers there.
     #[error("no connection to {address}")]
     Connect {
@@ -64,12 +77,24 @@ pub type LocalLine = mpsc::Receiver<DuplexStream>;
 pub struct Dialer {
     to: To,
     token: Token,
+    /// Where TLS is spoken: who this node is, once it is enrolled.
+    member: Arc<ArcSwapOption<Member>>,
 }
 
 #[derive(Clone)]
 enum To {
-    Addresses { all: Arc<[Endpoint]>, current: Arc<AtomicUsize> },
+    Addresses { all: Arc<[Address]>, current: Arc<AtomicUsize> },
     Local(mpsc::Sender<DuplexStream>),
+}
+
+/// One control plane.
+#[derive(Clone)]
+struct Address {
+    endpoint: Endpoint,
+    /// The name in its certificate, where TLS is spoken.
+    name: Option<ServerName<'static>>,
+    host: String,
+    port: u16,
 }
 
 /// Shows the join token with each call.
@@ -89,17 +114,22 @@ impl Interceptor for Token {
 pub(super) type Connection = InterceptedService<Channel, Token>;
 
 impl Dialer {
-    /// For a list of addresses. Without mutual TLS the token travels in the clear, so an address beyond this machine needs
-    /// `insecure`.
+    /// For a list of addresses. Without TLS the token travels in the clear, so an address beyond this machine needs
+    /// `insecure`; with it, nothing is dialled before [`Dialer::join`].
     ///
     /// # Errors
     /// [`DialError`] when an address or the token cannot be used.
     pub fn addresses(addresses: &[Url], token: Option<&Secret>, insecure: bool) -> Result<Self, DialError> {
-        let all = addresses.iter().map(|address| endpoint(address, insecure)).collect::<Result<Arc<[_]>, _>>()?;
+        let all = addresses.iter().map(|address| Address::new(address, insecure)).collect::<Result<Arc<[_]>, _>>()?;
         if all.is_empty() {
             return Err(DialError::NoAddress);
         }
-        let token = token.map(|token| {
+        let tls = all.iter().filter(|address| address.name.is_some()).count();
+        if tls > 0 && tls < all.len() {
+            return Err(DialError::Mixed);
+        }
+        // With TLS it is shown once, to enrol.
+        let token = token.filter(|_| tls == 0).map(|token| {
             let value = format!("Bearer {}", token.expose().trim());
             let mut value: MetadataValue<Ascii> = value.parse().map_err(|_| DialError::Token)?;
             value.set_sensitive(true);
@@ -107,26 +137,50 @@ impl Dialer {
         });
         // Nodes of one fleet begin at different addresses.
         let current = Arc::new(AtomicUsize::new(usize::from(rand::random::<u16>())));
-        Ok(Self { to: To::Addresses { all, current }, token: Token(token.transpose()?) })
+        Ok(Self { to: To::Addresses { all, current }, token: Token(token.transpose()?), member: Arc::default() })
     }
 
     /// To the other plane in this process, which serves what comes out of the line.
     #[must_use]
     pub fn local() -> (Self, LocalLine) {
         let (sender, line) = mpsc::channel(4);
-        (Self { to: To::Local(sender), token: Token(None) }, line)
+        (Self { to: To::Local(sender), token: Token(None), member: Arc::default() }, line)
     }
 
     /// Connects, to the address that worked last or the one after it.
     pub(super) async fn dial(&self) -> Result<Connection, DialError> {
-        let channel = match &self.to {
+        let member = self.member();
+        let channel = self.channel(member.as_ref().map(|member| &member.tls)).await?;
+        Ok(InterceptedService::new(channel, self.token.clone()))
+    }
+
+    /// Which node this is, as its fleet names it; nothing where it names itself.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.member().map(|member| member.node)
+    }
+
+    /// Whether its control planes are reached by TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(&self.to, To::Addresses { all, .. } if all.iter().any(|address| address.name.is_some()))
+    }
+
+    pub(super) fn member(&self) -> Option<Arc<Member>> {
+        self.member.load_full()
+    }
+
+    /// Connections from now on show this certificate; those that are open stay.
+    pub(super) fn admit(&self, member: Arc<Member>) {
+        self.member.store(Some(member));
+    }
+
+    /// Connects, where TLS is spoken with these settings.
+    pub(super) async fn channel(&self, tls: Option<&Arc<ClientConfig>>) -> Result<Channel, DialError> {
+        Ok(match &self.to {
             To::Addresses { all, current } => {
                 let at = current.load(Ordering::Relaxed);
-                let endpoint = all.get(at % all.len().max(1)).ok_or(DialError::NoAddress)?;
-                endpoint.connect().await.map_err(|source| {
-                    self.give_up();
-                    DialError::Connect { address: endpoint.uri().to_string(), source }
-                })?
+                let address = all.get(at % all.len().max(1)).ok_or(DialError::NoAddress)?;
+                address.connect(tls).await.inspect_err(|_| self.give_up())?
             }
             To::Local(line) => {
                 let endpoint = tuned(Endpoint::from_static("http://control-plane.local"));
@@ -142,8 +196,7 @@ impl Dialer {
                 let failed = |source| DialError::Connect { address: "the control plane of this process".to_owned(), source };
                 endpoint.connect_with_connector(connector).await.map_err(failed)?
             }
-        };
-        Ok(InterceptedService::new(channel, self.token.clone()))
+        })
     }
 
     /// Tries another address next time.
@@ -154,26 +207,51 @@ impl Dialer {
     }
 }
 
-fn endpoint(address: &Url, insecure: bool) -> Result<Endpoint, DialError> {
-    let bad = |reason| DialError::Address { address: shown(address), reason };
-    match address.scheme() {
-        "http" => {}
-        "https" => return Err(bad("TLS between the planes is not built yet; http is expected, on a network that you trust")),
-        _ => return Err(bad("http://HOST:PORT is expected")),
+impl Address {
+    fn new(address: &Url, insecure: bool) -> Result<Self, DialError> {
+        let bad = |reason| DialError::Address { address: shown(address), reason };
+        let tls = match address.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(bad("https://HOST:PORT or http://HOST:PORT is expected")),
+        };
+        let (is_here, host) = match address.host() {
+            None => return Err(bad("it names no host")),
+            Some(Host::Domain(name)) => (name == "localhost", name.to_owned()),
+            Some(Host::Ipv4(address)) => (address.is_loopback(), address.to_string()),
+            Some(Host::Ipv6(address)) => (address.is_loopback(), address.to_string()),
+        };
+        if !is_here && !tls && !insecure {
+            return Err(bad("it is another machine and the way there is not encrypted; https is expected, or --insecure, which allows that"));
+        }
+        if !address.username().is_empty() || address.password().is_some() || address.query().is_some() {
+            return Err(bad("it must hold no user, password or query"));
+        }
+        let name = tls.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("its host is no name that a certificate can carry"))?;
+        let port = address.port_or_known_default().ok_or_else(|| bad("it names no port"))?;
+        // TLS is spoken below HTTP/2, by the connector.
+        let text = address.as_str();
+        let text = text.strip_prefix("https").map_or_else(|| text.to_owned(), |rest| format!("http{rest}"));
+        let endpoint = tuned(Endpoint::from_shared(text).map_err(|_| bad("it is no URI"))?);
+        Ok(Self { endpoint, name, host, port })
     }
-    let is_here = match address.host() {
-        None => return Err(bad("it names no host")),
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-    };
-    if !is_here && !insecure {
-        return Err(bad("it is another machine and the way there is not encrypted; --insecure allows that"));
+
+    async fn connect(&self, tls: Option<&Arc<ClientConfig>>) -> Result<Channel, DialError> {
+        let scheme = if self.name.is_some() { "https" } else { "http" };
+        let failed = |source| DialError::Connect { address: format!("{scheme}://{}:{}", self.host, self.port), source };
+        let Some(name) = &self.name else { return self.endpoint.connect().await.map_err(failed) };
+        let tls = tls.ok_or(DialError::NotEnrolled)?;
+        let (to, name, tls) = ((self.host.clone(), self.port), name.clone(), TlsConnector::from(Arc::clone(tls)));
+        let connector = tower::service_fn(move |_: Uri| {
+            let (to, name, tls) = (to.clone(), name.clone(), tls.clone());
+            async move {
+                let stream = TcpStream::connect(to).await?;
+                stream.set_nodelay(true)?;
+                Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, stream).await?))
+            }
+        });
+        self.endpoint.connect_with_connector(connector).await.map_err(failed)
     }
-    if !address.username().is_empty() || address.password().is_some() || address.query().is_some() {
-        return Err(bad("it must hold no user, password or query"));
-    }
-    Ok(tuned(Endpoint::from_shared(address.to_string()).map_err(|_| bad("it is no URI"))?))
 }
 
 /// An address as it may be logged.
@@ -205,12 +283,14 @@ mod tests {
             ("http://[::1]:8081", false, true),
             ("http://control.example:8081", false, false),
             ("http://control.example:8081", true, true),
-            ("https://control.example:8081", true, false),
+            ("https://control.example:8081", false, true),
             ("http://user:pass@127.0.0.1:8081", true, false),
             ("ftp://127.0.0.1", true, false),
         ] {
             assert_eq!(dialer(address, insecure), Ok::<_, url::ParseError>(good), "{address}");
         }
+        let mixed = ["https://control.example:8081".parse()?, "http://127.0.0.1:8081".parse()?];
+        assert!(matches!(Dialer::addresses(&mixed, None, true), Err(DialError::Mixed)));
         assert!(matches!(Dialer::addresses(&[], None, true), Err(DialError::NoAddress)));
         Ok(())
     }

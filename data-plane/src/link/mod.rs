@@ -1,7 +1,8 @@
 //! The connection to the control plane: the catalog in, usage out. Calls never wait for it.
 //!
 //! 1. `last_good` puts the table of the last run in place before anything is dialled.
-//! 2. `connect` dials one control plane of a list and stays with it; `backoff` spreads reconnects.
+//! 2. `enroll` makes this node a member of its fleet and renews its certificate; `connect` dials one control plane of a list
+//!    and stays with it; `backoff` spreads reconnects.
 //! 3. `subscribe` says what this node holds and follows the stream: one revision after another, revocations ahead of them.
 //! 4. `apply` builds the next table beside the hot path, checks it, and swaps it once; what it cannot apply it names.
 //! 5. `last_good` keeps what was applied for the next start.
@@ -14,6 +15,7 @@
 mod apply;
 mod backoff;
 mod connect;
+mod enroll;
 mod identity;
 mod last_good;
 mod report;
@@ -22,6 +24,7 @@ mod subscribe;
 mod tests;
 
 pub use connect::{DialError, Dialer, LocalLine};
+pub use enroll::EnrolError;
 pub use identity::{Identity, IdentityError};
 pub use last_good::LastGoodOptions;
 pub(crate) use report::start as report_usage;

@@ -109,9 +109,13 @@ async fn serve(
         resumes = held.as_ref().map(|held| held.revision.0), "a node connected"
     );
     let node = facts.node;
+    peer.speaks_for(node)?;
     let view = View::of(facts.group.clone());
     let registered = parts.nodes.connect(facts);
-    let ended = Session::new(parts, view, registered, sender, held).run(messages).await;
+    let ended = tokio::select! {
+        ended = Session::new(parts, view, registered, sender, held).run(messages) => ended,
+        status = peer.out() => Err(status),
+    };
     match &ended {
         Ok(()) => tracing::info!(%node, "a node disconnected"),
         Err(status) => tracing::warn!(%node, code = ?status.code(), reason = status.message(), "a node's stream ended"),
@@ -134,7 +138,7 @@ fn read(hello: Hello, peer: &Peer) -> Result<(NodeFacts, Option<Held>), Status> 
         build: hello.build.chars().take(64).collect(),
         labels: hello.labels.into_iter().take(MOST_LABELS).collect::<BTreeMap<_, _>>(),
         group: peer.group().to_owned(),
-        local: *peer == Peer::Local,
+        local: peer.is_local(),
     };
     // What cannot be read is as good as nothing: the node gets everything.
     let held = hello.resume.and_then(|resume| {
