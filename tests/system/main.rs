@@ -11,6 +11,7 @@ mod counterpart;
 mod disk_copy;
 mod documents;
 mod documents_run;
+mod enrolment;
 mod harness_itself;
 mod matrix;
 mod network;
