@@ -59,9 +59,14 @@ struct Control {
 impl Gateway {
     /// Starts a gateway of this form for one test.
     pub async fn start(mode: Mode) -> Self {
+        Self::start_with(mode, &[]).await
+    }
+
+    /// Starts a gateway of this form whose processes have these variables.
+    pub async fn start_with(mode: Mode, variables: &[(&str, &str)]) -> Self {
         match mode {
-            Mode::Standalone => Self::standalone().await,
-            Mode::Split => Self::split().await,
+            Mode::Standalone => Self::standalone_with(variables).await,
+            Mode::Split => Self::split_with(variables).await,
         }
     }
 
@@ -77,9 +82,13 @@ impl Gateway {
 
     /// Both planes in one process.
     pub async fn standalone() -> Self {
+        Self::standalone_with(&[]).await
+    }
+
+    async fn standalone_with(variables: &[(&str, &str)]) -> Self {
         let database = Database::migrated().await;
         let folder = paths::folder("standalone");
-        let data = standalone_launch(&database, &folder).start();
+        let data = within(standalone_launch(&database, &folder), variables).start();
         let ready = data.ready().await;
         Self {
             mode: Mode::Standalone,
@@ -95,14 +104,19 @@ impl Gateway {
 
     /// Control plane and data plane as two processes.
     pub async fn split() -> Self {
+        Self::split_with(&[]).await
+    }
+
+    async fn split_with(variables: &[(&str, &str)]) -> Self {
         let database = Database::migrated().await;
         let control_folder = paths::folder("control-plane");
-        let (control, control_ready) = start_control(&database, &control_folder, None).await;
+        let control = within(control_plane_launch(&database, &control_folder, None), variables).start();
+        let control_ready = control.ready().await;
         let grpc = control_ready.grpc.clone().expect("the control plane prints its gRPC address");
 
         let token = join_token(&control_ready.public).await;
         let folder = paths::folder("data-plane");
-        let data = data_plane_launch(&grpc, &token, &folder).start();
+        let data = within(data_plane_launch(&grpc, &token, &folder), variables).start();
         let ready = data.ready().await;
         Self {
             mode: Mode::Split,
@@ -211,6 +225,14 @@ impl Gateway {
         *control.process.lock() = process;
     }
 
+    /// Another data plane of a split gateway, in this folder and with these flags.
+    pub async fn node(&self, folder: &Path, flags: &[&str]) -> (Process, Ready) {
+        let grpc = self.control().ready.grpc.as_deref().expect("the control plane's gRPC address");
+        let process = data_plane_launch(grpc, &join_token(&self.admin).await, folder).args(flags).start();
+        let ready = process.ready().await;
+        (process, ready)
+    }
+
     fn control(&self) -> &Control {
         self.control.as_ref().expect("only a split gateway has a control plane of its own")
     }
@@ -286,6 +308,10 @@ pub fn control_plane_launch(database: &Database, folder: &Path, again: Option<&R
         .flag("--secrets-dir", secrets)
         .flag("--database-url", database.url())
         .within(folder)
+}
+
+fn within(launch: Launch, variables: &[(&str, &str)]) -> Launch {
+    variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value))
 }
 
 async fn start_control(database: &Database, folder: &Path, again: Option<&Ready>) -> (Process, Ready) {

@@ -9,10 +9,12 @@
 
 pub mod admin;
 pub mod client;
+pub mod collector;
 pub mod gateway;
 pub mod paths;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod runtime;
 pub mod sdk;

@@ -22,6 +22,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start the control plane and a data plane in this process, with a Postgres of their own unless one is named.
     Up(UpArgs),
+    /// Print the document about metrics.
+    #[command(hide = true)]
+    Metrics,
     /// Work with configuration files.
     Config {
         #[command(subcommand)]
@@ -61,6 +64,8 @@ pub(crate) struct UpArgs {
     /// A running Postgres to use instead of a child process [the configuration file's comes after it].
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
     #[command(flatten)]
     pub(crate) public: PublicArgs,
     #[command(flatten)]

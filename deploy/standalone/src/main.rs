@@ -3,6 +3,7 @@
 mod cli;
 mod demonstration;
 mod introduction;
+mod metrics;
 mod postgres;
 mod public;
 mod up;
@@ -25,6 +26,10 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
         Command::Config { command: ConfigCommand::Check { file, dev } } => config_check(&file, dev),
+        Command::Metrics => match metrics::write(&mut io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Command::Up(args) => match up::up(&args).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
