@@ -209,7 +209,11 @@ impl Stream {
         let mut hidden = Vec::new();
         for event in events(batch) {
             let Some(data) = &event.data else { continue };
-            if self.note(data) == Sight::UsageOnly && self.hide_usage {
+            let sight = self.note(data);
+            if sight == Sight::Done && !self.failed {
+                self.given();
+            }
+            if sight == Sight::UsageOnly && self.hide_usage {
                 hidden.push(event.range);
             }
         }
@@ -246,11 +250,7 @@ impl Stream {
         if usage.is_some() {
             open.reported = usage;
         }
-        match sight {
-            Sight::Error => self.failed = true,
-            Sight::Done if self.dress.is_none() && !self.failed => self.given(),
-            _ => {}
-        }
+        self.failed |= sight == Sight::Error;
         sight
     }
 
