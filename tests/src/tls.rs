@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_rustls::client::TlsStream;
 
 /// A certificate for `localhost` with its key, as PEM.
@@ -59,21 +60,35 @@ impl Pair {
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("a certificate")
     }
+
+    /// The server's side; when `callers` are named, only who shows one of their certificates is let in.
+    #[must_use]
+    pub fn acceptor(&self, callers: &[&Self]) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions");
+        let builder = if callers.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(callers)), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier of callers"))
+        };
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        let config = builder.with_single_cert(vec![self.der()], key).expect("a pair");
+        TlsAcceptor::from(Arc::new(config))
+    }
 }
 
 impl Trust {
     /// Trusts these pairs and offers these protocols.
     #[must_use]
     pub fn new(pairs: &[&Pair], protocols: &[&str]) -> Self {
-        let mut roots = RootCertStore::empty();
-        for pair in pairs {
-            roots.add(pair.der()).expect("a root");
-        }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
-            .with_root_certificates(roots)
+            .with_root_certificates(roots(pairs))
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Self(Arc::new(config))
@@ -87,6 +102,14 @@ impl Trust {
         let name = ServerName::try_from("localhost").expect("a name");
         TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await
     }
+}
+
+fn roots(pairs: &[&Pair]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for pair in pairs {
+        roots.add(pair.der()).expect("a root");
+    }
+    roots
 }
 
 /// The certificate that the other side showed.

@@ -14,11 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
 
 use crate::runtime;
+use crate::tls::Pair;
 
 /// What the upstream answers to one request.
 #[derive(Clone, Debug)]
@@ -98,14 +101,24 @@ impl Drop for Server {
 impl Upstream {
     /// An upstream that answers everything properly: chat, streamed chat and embeddings.
     pub async fn start() -> Self {
+        Self::behind(None).await
+    }
+
+    /// The same over TLS, as `localhost`; when `callers` are named, only who shows one of their certificates is served.
+    pub async fn secure(pair: &Pair, callers: &[&Pair]) -> Self {
+        Self::behind(Some(pair.acceptor(callers))).await
+    }
+
+    async fn behind(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the upstream");
-        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let address = listener.local_addr().expect("its address");
+        let url = if tls.is_some() { format!("https://localhost:{}", address.port()) } else { format!("http://{address}") };
         let state = Arc::new(Mutex::new(State { script: Arc::new(Answer::proper), seen: Vec::new() }));
-        let server = runtime::runtime().spawn(serve(listener, state.clone()));
+        let server = runtime::runtime().spawn(serve(listener, tls, state.clone()));
         Self { url, state, _server: Arc::new(Server(server)) }
     }
 
-    /// `http://127.0.0.1:port`.
+    /// `http://127.0.0.1:port`, or `https://localhost:port`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -295,19 +308,30 @@ fn chunk(delta: &Value, finish: &Value) -> String {
     format!("data: {chunk}\n\n")
 }
 
-async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
     // Connections end with the upstream.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
-        let state = state.clone();
+        let (tls, state) = (tls.clone(), state.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request| answer(request, state.clone()));
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            match tls {
+                None => speak(stream, state).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        speak(stream, state).await;
+                    }
+                }
+            }
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+async fn speak<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, state: Arc<Mutex<State>>) {
+    let service = service_fn(move |request| answer(request, state.clone()));
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Remembers the request and begins its answer.
