@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use harness::admin::Admin;
 use harness::client::Client;
-use harness::gateway::Gateway;
+use harness::gateway::{Gateway, standalone_launch};
 use harness::process::Ready;
 use harness::stage::{Stage, Usage};
 use harness::upstream::{Answer, End};
@@ -102,6 +103,34 @@ fn a_call_cut_off_by_a_kill_is_one_interrupted_record() {
             // Each start has the time to send what it might think is missing.
             tokio::time::sleep(Duration::from_millis(700)).await;
             node.kill();
+        }
+    });
+}
+
+#[test]
+fn one_process_finds_its_usage_again() {
+    run(async {
+        let gateway = Gateway::standalone().await;
+        let stage = Stage::chat(&gateway).await;
+        let mut calls = Vec::new();
+        for _ in 0..5 {
+            let reply = stage.client().post("/v1/chat/completions", &stage.chat_body()).send().await;
+            calls.push(reply.expect(200).header("x-gatewright-call-id").to_owned());
+        }
+        gateway.data_process().kill();
+        let again = standalone_launch(gateway.database(), gateway.folder()).start();
+        let ready = again.ready().await;
+        let admin = Admin::new(&ready.public, gateway.master_key());
+        let place = format!("usage?user_id={}&limit=100", stage.user_id);
+        let told = eventually("five records", PATIENCE, || async {
+            let list = admin.read(&place).await;
+            (list["total"].as_u64() >= Some(5)).then(|| list["data"].as_array().expect("data").clone())
+        })
+        .await;
+        assert_eq!(told.len(), 5, "{told:#?}");
+        for record in &told {
+            assert!(calls.iter().any(|call| record["id"] == **call), "{record}");
+            assert_eq!(record["outcome"], "completed", "{record}");
         }
     });
 }
