@@ -240,7 +240,7 @@ impl Table {
         let (version, parents) = match child.kind {
             Kind::Key => self.keys.get(&child.id).map(|row| {
                 let user = if row.master { one(Kind::User, row.user) } else { must(Kind::User, row.user) };
-                (row.version, [user, one(Kind::Organization, row.organization)])
+                (row.version, [user, one(Kind::Organization, row.organization())])
             }),
             Kind::User => self
                 .users

@@ -88,7 +88,7 @@ impl Table {
         }
         let user = key.user.and_then(|id| self.users.get(&id));
         let role = user.and_then(|user| user.role);
-        let organizations = [key.organization, user.and_then(|user| user.organization)];
+        let organizations = [key.organization(), user.and_then(|user| user.organization)];
         if revoked(Kind::User, key.user) || revoked(Kind::Role, role) || organizations.iter().any(|id| revoked(Kind::Organization, *id)) {
             return Err(AuthRefusal::Blocked);
         }
@@ -100,11 +100,11 @@ impl Table {
             user: key.user.map(UserId::from_uuid),
             user_email: user.map(|user| Arc::clone(&user.email)).unwrap_or_default(),
             organization: organizations.into_iter().flatten().next().map(OrganizationId::from_uuid),
-            project: key.project.map(ProjectId::from_uuid),
+            project: key.project().map(ProjectId::from_uuid),
             role: role.map(RoleId::from_uuid),
             priority: user.map_or(0, |user| user.priority),
-            compatibility: key.compatibility,
-            allowed: key.allowed.clone(),
+            compatibility: key.compatibility(),
+            allowed: key.allowed(),
         })
     }
 
@@ -117,7 +117,7 @@ impl Table {
         let role = user.map(|user| user.role.and_then(|id| self.roles.get(&id))).map(|role| {
             role.map_or_else(missing, |role| Standing { blocked: role.blocked, closed: role.closed, expires: role.expires })
         });
-        let organizations = [key.organization, user.and_then(|user| user.organization)].into_iter().flatten().map(|id| {
+        let organizations = [key.organization(), user.and_then(|user| user.organization)].into_iter().flatten().map(|id| {
             self.organizations.get(&id).map_or_else(missing, |row| Standing {
                 blocked: row.blocked,
                 closed: row.closed,
@@ -144,8 +144,8 @@ impl Table {
         let above = [
             (Kind::Key, Some(key.id.uuid())),
             (Kind::User, key.user),
-            (Kind::Project, key.project),
-            (Kind::Organization, key.organization),
+            (Kind::Project, key.project()),
+            (Kind::Organization, key.organization()),
             (Kind::Organization, user.and_then(|user| user.organization)),
             (Kind::Role, user.and_then(|user| user.role)),
         ];

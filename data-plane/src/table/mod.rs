@@ -28,6 +28,8 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -44,17 +44,24 @@ pub(super) struct KeyRow {
     pub(super) public_id: Option<Uuid>,
     pub(super) name: Arc<str>,
     pub(super) user: Option<Uuid>,
-    pub(super) organization: Option<Uuid>,
-    pub(super) project: Option<Uuid>,
     pub(super) expires: Option<FleetTime>,
     pub(super) check: Option<Check>,
-    /// Only while a rotated secret lives on; an empty box needs no memory.
-    pub(super) more_checks: Box<[Check]>,
-    pub(super) allowed: Option<Arc<[RouterId]>>,
-    pub(super) compatibility: Option<Compatibility>,
+    /// Only for a key that has any of it.
+    rare: Option<Box<Rare>>,
     pub(super) master: bool,
     pub(super) blocked: bool,
     pub(super) closed: bool,
+}
+
+/// What most keys do not have.
+#[derive(Debug, Clone, Default)]
+struct Rare {
+    organization: Option<Uuid>,
+    project: Option<Uuid>,
+    /// While a rotated secret lives on.
+    checks: Vec<Check>,
+    allowed: Option<Arc<[RouterId]>>,
+    compatibility: Option<Compatibility>,
 }
 
 impl KeyRow {
@@ -64,33 +71,63 @@ impl KeyRow {
             word => Some(word.parse().map_err(|error| format!("compatibility: {error}"))?),
         };
         let mut checks = key.verifiers.into_iter().map(Check::read).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let check = checks.next();
+        let rare = Rare {
+            organization: resource.parent(Kind::Organization),
+            project: resource.parent(Kind::Project),
+            checks: checks.collect(),
+            allowed: key.allowed_routers.map(Into::into),
+            compatibility,
+        };
         Ok(Self {
             version: resource.version,
             id: VirtualKeyId::from_uuid(resource.id),
             public_id: (!key.public_id.is_empty()).then(|| place_of_public_id(&key.public_id)),
             name: key.name.into(),
             user: resource.parent(Kind::User),
-            organization: resource.parent(Kind::Organization),
-            project: resource.parent(Kind::Project),
             expires: resource.expires,
-            check: checks.next(),
-            more_checks: checks.collect(),
-            allowed: key.allowed_routers.map(Into::into),
-            compatibility,
+            check,
+            rare: rare.is_any().then(|| Box::new(rare)),
             master: key.master,
             blocked: resource.blocked,
             closed: false,
         })
     }
 
+    pub(super) fn organization(&self) -> Option<Uuid> {
+        self.rare.as_ref().and_then(|rare| rare.organization)
+    }
+
+    pub(super) fn project(&self) -> Option<Uuid> {
+        self.rare.as_ref().and_then(|rare| rare.project)
+    }
+
+    pub(super) fn allowed(&self) -> Option<Arc<[RouterId]>> {
+        self.rare.as_ref().and_then(|rare| rare.allowed.clone())
+    }
+
+    pub(super) fn compatibility(&self) -> Option<Compatibility> {
+        self.rare.as_ref().and_then(|rare| rare.compatibility)
+    }
+
     pub(super) fn checks(&self) -> impl Iterator<Item = &Check> {
-        self.check.iter().chain(self.more_checks.iter())
+        self.check.iter().chain(self.rare.iter().flat_map(|rare| &rare.checks))
     }
 
     /// Where it is found when it has no public id.
     pub(super) fn digest_places(&self) -> impl Iterator<Item = Uuid> {
         let by_digest = self.public_id.is_none();
         self.checks().filter(move |_| by_digest).map(|check| place_of_digest(&check.digest))
+    }
+}
+
+impl Rare {
+    const fn is_any(&self) -> bool {
+        self.organization.is_some()
+            || self.project.is_some()
+            || !self.checks.is_empty()
+            || self.allowed.is_some()
+            || self.compatibility.is_some()
     }
 }
 
