@@ -55,7 +55,12 @@ impl<'a> Stage<'a> {
             "cost_prompt_tokens": PROMPT_PRICE, "cost_completion_tokens": COMPLETION_PRICE,
         });
         let router_id = number(&admin.create("routers", &body).await);
-        let provider_id = number(&admin.create("providers", &provider_body(router_id, upstream.url())).await);
+        let mut provider = provider_body(router_id, upstream.url());
+        if kind == "text-classification" {
+            // OpenAI ranks nothing.
+            provider["type"] = "vllm".into();
+        }
+        let provider_id = number(&admin.create("providers", &provider).await);
         let role_id = admin.role(&[], &unlimited(router_id)).await;
         let user_id = admin.user(role_id, None).await;
         let (key_id, key) = admin.key(user_id).await;

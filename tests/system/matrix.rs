@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::client::{Reply, assert_error_form};
+use harness::client::{Call, Client, Reply, assert_error_form};
 use harness::eventually;
 use harness::gateway::{Gateway, Mode};
 use harness::run;
@@ -13,11 +13,15 @@ use serde_json::{Value, json};
 /// One endpoint as the cases need to know it.
 struct Endpoint {
     path: &'static str,
+    /// Where the upstream is asked.
+    upstream_path: &'static str,
     /// The type of router that serves it.
     kind: &'static str,
     /// A type of router that does not.
     other_kind: &'static str,
     streams: bool,
+    /// Whether the body's members are sent as a form, with a recording among them.
+    form: bool,
     body: fn(router: &str) -> Value,
     /// A proper answer, which reports exactly these tokens.
     good: fn() -> Answer,
@@ -26,9 +30,11 @@ struct Endpoint {
 
 const CHAT: Endpoint = Endpoint {
     path: "/v1/chat/completions",
+    upstream_path: "/v1/chat/completions",
     kind: "text-generation",
     other_kind: "text-embeddings-inference",
     streams: false,
+    form: false,
     body: |router| json!({"model": router, "messages": [{"role": "user", "content": "Good day?"}]}),
     good: || Answer::chat("Good day!", 1011, 333),
     tokens: (1011, 333),
@@ -46,12 +52,74 @@ const CHAT_STREAM: Endpoint = Endpoint {
 
 const EMBEDDINGS: Endpoint = Endpoint {
     path: "/v1/embeddings",
+    upstream_path: "/v1/embeddings",
     kind: "text-embeddings-inference",
     other_kind: "text-generation",
-    streams: false,
     body: |router| json!({"model": router, "input": ["Good day?", "Good night?"]}),
     good: || Answer::embedding(77),
     tokens: (77, 0),
+    ..CHAT
+};
+
+const COMPLETIONS: Endpoint = Endpoint {
+    path: "/v1/completions",
+    upstream_path: "/v1/completions",
+    body: |router| json!({"model": router, "prompt": "Good day, "}),
+    good: || {
+        Answer::json(
+            200,
+            &json!({"id": "cmpl-scripted", "object": "text_completion", "created": 1_700_000_000, "model": "upstream-model",
+                "choices": [{"index": 0, "text": "Good day to you!", "finish_reason": "stop", "logprobs": null}],
+                "usage": {"prompt_tokens": 21, "completion_tokens": 5, "total_tokens": 26}}),
+        )
+    },
+    tokens: (21, 5),
+    ..CHAT
+};
+
+const COMPLETIONS_STREAM: Endpoint = Endpoint {
+    streams: true,
+    body: |router| json!({"model": router, "prompt": "Good day, ", "stream": true, "stream_options": {"include_usage": true}}),
+    good: || {
+        let part = |text: &str| json!({"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": null}]});
+        let last = json!({"choices": [], "usage": {"prompt_tokens": 21, "completion_tokens": 5, "total_tokens": 26}});
+        let events = [part("Good"), part(" day"), part(" to you!"), last].map(|chunk| format!("data: {chunk}\n\n"));
+        Answer::events(events.into_iter().chain(["data: [DONE]\n\n".to_owned()]))
+    },
+    ..COMPLETIONS
+};
+
+const RERANK: Endpoint = Endpoint {
+    path: "/v1/rerank",
+    // The stage's provider is a vLLM.
+    upstream_path: "/v2/rerank",
+    kind: "text-classification",
+    body: |router| json!({"model": router, "query": "Good day?", "documents": ["Good night.", "Good day!"], "top_n": 1}),
+    good: || {
+        Answer::json(
+            200,
+            &json!({"id": "rerank-scripted", "model": "upstream-model", "usage": {"total_tokens": 44},
+                "results": [{"index": 1, "document": {"text": "Good day!"}, "relevance_score": 0.75}]}),
+        )
+    },
+    tokens: (44, 0),
+    ..EMBEDDINGS
+};
+
+const TRANSCRIPTION: Endpoint = Endpoint {
+    path: "/v1/audio/transcriptions",
+    upstream_path: "/v1/audio/transcriptions",
+    kind: "automatic-speech-recognition",
+    form: true,
+    body: |router| json!({"language": "en", "model": router, "response_format": "json"}),
+    good: || {
+        Answer::json(
+            200,
+            &json!({"text": "Good day to you!", "usage": {"type": "tokens", "input_tokens": 14, "output_tokens": 6, "total_tokens": 20}}),
+        )
+    },
+    tokens: (14, 6),
+    ..EMBEDDINGS
 };
 
 /// Writes one test for each case, form and endpoint.
@@ -94,9 +162,42 @@ matrix! {
         upstream_refuses, upstream_limits, upstream_fails, upstream_rejects_credential, upstream_garbage,
         upstream_unreachable, upstream_dies_unheard, upstream_dies, usage_missing, ids,
     ];
+    completions: super::super::COMPLETIONS => [
+        good, bad_key, missing_key, unknown_router, forbidden_router, wrong_kind, client_disconnect,
+        upstream_refuses, upstream_limits, upstream_fails, upstream_rejects_credential, upstream_garbage,
+        upstream_unreachable, upstream_dies_unheard, upstream_dies, usage_missing, ids,
+    ];
+    completions_stream: super::super::COMPLETIONS_STREAM => [
+        good, bad_key, missing_key, unknown_router, forbidden_router, wrong_kind,
+        upstream_refuses, upstream_limits, upstream_fails, upstream_rejects_credential, upstream_garbage,
+        upstream_unreachable, upstream_dies_unheard, first_event_is_error, first_event_is_late, ids,
+    ];
+    rerank: super::super::RERANK => [
+        good, bad_key, missing_key, unknown_router, forbidden_router, wrong_kind, client_disconnect,
+        upstream_refuses, upstream_limits, upstream_fails, upstream_rejects_credential, upstream_garbage,
+        upstream_unreachable, upstream_dies_unheard, upstream_dies, usage_missing, ids,
+    ];
+    transcription: super::super::TRANSCRIPTION => [
+        good, bad_key, missing_key, unknown_router, forbidden_router, wrong_kind, client_disconnect,
+        upstream_refuses, upstream_limits, upstream_fails, upstream_rejects_credential, upstream_garbage,
+        upstream_unreachable, upstream_dies_unheard, upstream_dies, usage_missing, ids,
+    ];
 }
 
 impl Endpoint {
+    /// The row's request for a router.
+    fn ask(&self, client: &Client, router: &str) -> Call {
+        let body = (self.body)(router);
+        if !self.form {
+            return client.post(self.path, &body);
+        }
+        let part = |name: &str, text: &str| format!("--b0\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+        let fields = body.as_object().unwrap().iter().map(|(name, value)| part(name, value.as_str().unwrap()));
+        let file = "--b0\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\ncontent-type: audio/wav\r\n\r\nRIFF\r\n--b0--\r\n";
+        let form = fields.chain([file.to_owned()]).collect::<String>();
+        client.call("POST", self.path).header("content-type", "multipart/form-data; boundary=b0").bytes(form)
+    }
+
     async fn stage<'a>(&self, gateway: &'a Gateway) -> Stage<'a> {
         let stage = Stage::set(gateway, self.kind).await;
         stage.upstream.says((self.good)());
@@ -104,7 +205,7 @@ impl Endpoint {
     }
 
     async fn call(&self, stage: &Stage<'_>) -> Reply {
-        stage.client().post(self.path, &(self.body)(&stage.router)).send().await
+        self.ask(&stage.client(), &stage.router).send().await
     }
 
     fn cost(&self) -> i64 {
@@ -137,8 +238,12 @@ async fn good(gateway: &Gateway, row: &Endpoint) {
     assert_eq!(reply.text(), (row.good)().body(), "the answer's bytes are the upstream's");
 
     let seen = stage.upstream.only();
-    assert_eq!(seen.path, row.path);
-    assert_eq!(seen.json()["model"], UPSTREAM_MODEL);
+    assert_eq!(seen.path, row.upstream_path);
+    if row.form {
+        assert!(String::from_utf8_lossy(&seen.body).contains(&format!("name=\"model\"\r\n\r\n{UPSTREAM_MODEL}\r\n")));
+    } else {
+        assert_eq!(seen.json()["model"], UPSTREAM_MODEL);
+    }
     assert_eq!(seen.headers["authorization"].to_str().unwrap(), format!("Bearer {PROVIDER_KEY}"));
     let told = format!("{:?} {}", seen.headers, String::from_utf8_lossy(&seen.body));
     assert!(!told.contains(&stage.key), "the caller's key stays here: {told}");
@@ -165,7 +270,7 @@ async fn bad_key(gateway: &Gateway, row: &Endpoint) {
     let last = off_by_one.pop().unwrap();
     off_by_one.push(if last == 'a' { 'b' } else { 'a' });
     for key in ["sk-nobody", "x", &off_by_one, &"k".repeat(5000)] {
-        let reply = gateway.client().bearer(key).post(row.path, &(row.body)(&stage.router)).send().await;
+        let reply = row.ask(&gateway.client().bearer(key), &stage.router).send().await;
         let body = reply.expect_error(401, "invalid_api_key");
         assert_eq!(body["error"]["type"], "authentication_error", "{body}");
         assert_eq!(body["detail"], "Invalid API key.", "{body}");
@@ -176,7 +281,7 @@ async fn bad_key(gateway: &Gateway, row: &Endpoint) {
 
 async fn missing_key(gateway: &Gateway, row: &Endpoint) {
     let stage = row.stage(gateway).await;
-    let reply = gateway.client().post(row.path, &(row.body)(&stage.router)).send().await;
+    let reply = row.ask(&gateway.client(), &stage.router).send().await;
     let body = reply.expect_error(401, "missing_api_key");
     assert_eq!(body["error"]["type"], "authentication_error", "{body}");
     assert_eq!(body["detail"], "Not authenticated", "{body}");
@@ -187,7 +292,7 @@ async fn missing_key(gateway: &Gateway, row: &Endpoint) {
 async fn unknown_router(gateway: &Gateway, row: &Endpoint) {
     let stage = row.stage(gateway).await;
     for name in ["no-such-router", "../x", "a/b", "%2f", "*", ".*", &stage.router.to_uppercase(), &"n".repeat(300)] {
-        let reply = stage.client().post(row.path, &(row.body)(name)).send().await;
+        let reply = row.ask(&stage.client(), name).send().await;
         let body = reply.expect_error(404, "model_not_found");
         assert_eq!(body["error"]["type"], "invalid_request_error", "{body}");
         assert_eq!(body["error"]["param"], "model", "{body}");
@@ -198,7 +303,7 @@ async fn unknown_router(gateway: &Gateway, row: &Endpoint) {
 async fn forbidden_router(gateway: &Gateway, row: &Endpoint) {
     let stage = row.stage(gateway).await;
     let stranger = Stage::set(gateway, row.kind).await;
-    let reply = stranger.client().post(row.path, &(row.body)(&stage.router)).send().await;
+    let reply = row.ask(&stranger.client(), &stage.router).send().await;
     reply.expect(403);
     let body = reply.json();
     assert_error_form(&body);
@@ -225,14 +330,14 @@ async fn client_disconnect(gateway: &Gateway, row: &Endpoint) {
     let left = if row.streams {
         // Two words arrive, the rest would take for ever.
         stage.upstream.says(Answer::stream(&["Good", " day", "!"], None).only(2).ending(End::Hang));
-        let mut open = stage.client().post(row.path, &(row.body)(&stage.router)).open().await;
+        let mut open = row.ask(&stage.client(), &stage.router).open().await;
         assert_eq!(open.status, 200);
         assert!(open.event().await.is_some_and(|event| event.contains("Good")));
         drop(open);
         Instant::now()
     } else {
         stage.upstream.says((row.good)().after(Duration::from_secs(3600)));
-        let call = stage.client().post(row.path, &(row.body)(&stage.router));
+        let call = row.ask(&stage.client(), &stage.router);
         let waiting = tokio::spawn(call.try_send());
         eventually("the call is upstream", Duration::from_secs(5), || async {
             (stage.upstream.calls() == 1).then_some(())
@@ -351,7 +456,7 @@ async fn upstream_dies(gateway: &Gateway, row: &Endpoint) {
         return;
     }
     stage.upstream.says(Answer::stream(&["Good", " day", "!"], None).only(2).ending(End::Die));
-    let open = stage.client().post(row.path, &(row.body)(&stage.router)).open().await;
+    let open = row.ask(&stage.client(), &stage.router).open().await;
     assert_eq!(open.status, 200);
     let events = open.events().await;
     assert_eq!(events.len(), 3, "two words and one error: {events:#?}");
@@ -409,19 +514,22 @@ async fn usage_missing(gateway: &Gateway, row: &Endpoint) {
     assert_eq!(reply.text(), answer.body(), "no usage is put into the upstream's bytes");
     let usage = stage.only_usage().await;
     let (prompt, completion) = usage.tokens();
-    assert!(prompt.is_some_and(|tokens| (1..60).contains(&tokens)), "{usage:?}");
+    if row.form {
+        assert_eq!(prompt, None, "speech is not counted as text: {usage:?}");
+    } else {
+        assert!(prompt.is_some_and(|tokens| (1..60).contains(&tokens)), "{usage:?}");
+    }
     if row.tokens.1 > 0 {
         assert!(completion.is_some_and(|tokens| (1..20).contains(&tokens)), "{usage:?}");
     }
     assert_eq!(usage.0["estimated"], true, "{usage:?}");
-    assert_eq!(usage.cost(), cost(prompt.unwrap(), completion.unwrap_or(0)), "{usage:?}");
+    assert_eq!(usage.cost(), cost(prompt.unwrap_or(0), completion.unwrap_or(0)), "{usage:?}");
 }
 
 async fn ids(gateway: &Gateway, row: &Endpoint) {
     let stage = row.stage(gateway).await;
-    let body = (row.body)(&stage.router);
     let own = harness::unique("my_request");
-    let reply = stage.client().post(row.path, &body).header("x-request-id", &own).send().await;
+    let reply = row.ask(&stage.client(), &stage.router).header("x-request-id", &own).send().await;
     assert_eq!(reply.header("x-request-id"), own);
     let call_id = reply.header("x-gatewright-call-id").to_owned();
     assert!(call_id.len() >= 32, "{call_id}");
@@ -430,7 +538,7 @@ async fn ids(gateway: &Gateway, row: &Endpoint) {
     assert!(usage.0.to_string().contains(&call_id), "the record is the call's: {usage:?}");
 
     for foreign in ["with space", &"x".repeat(65), "semi;colon", "<b>"] {
-        let reply = stage.client().post(row.path, &body).header("x-request-id", foreign).send().await;
+        let reply = row.ask(&stage.client(), &stage.router).header("x-request-id", foreign).send().await;
         let given = reply.header("x-request-id");
         assert!(!given.is_empty() && given != foreign, "{foreign} is replaced: {given}");
         assert_ne!(reply.header("x-gatewright-call-id"), call_id);

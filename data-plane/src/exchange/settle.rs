@@ -184,7 +184,7 @@ impl Open {
         match (self.reported, self.counted) {
             (Some(reported), _) => (reported.tokens, reported.bounded),
             (None, Some(counted)) => {
-                let tokens = TokenUsage { prompt: Some(counted.prompt), completion: Some(counted.completion), ..TokenUsage::default() };
+                let tokens = TokenUsage { prompt: counted.prompt, completion: Some(counted.completion), ..TokenUsage::default() };
                 (tokens, true)
             }
             (None, None) => (TokenUsage::default(), false),

@@ -12,15 +12,15 @@ const COUNTED_MOST: usize = 1024 * 1024;
 /// What a call is counted to have used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counted {
-    /// Of what was asked.
-    pub(crate) prompt: u64,
+    /// Of what was asked; absent for speech, which is no text.
+    pub(crate) prompt: Option<u64>,
     /// Of what was answered.
     pub(crate) completion: u64,
 }
 
 /// Counts a call. Takes from microseconds to a second: never call it on an async thread.
 pub(crate) fn count(vocabulary: UsageTokenizer, operation: Operation, body: &[u8], said: &Said) -> Counted {
-    let prompt = tokens(vocabulary, &asked(operation, body));
+    let prompt = (operation != Operation::Transcription).then(|| tokens(vocabulary, &asked(operation, body)));
     let completion = match said {
         Said::Nothing => 0,
         Said::Whole(answer) => tokens(vocabulary, &answered(operation, answer)),
