@@ -362,7 +362,7 @@ fn no_secret_reaches_any_sink() {
     run(async {
         for mode in MODES {
             let collector = Collector::start().await;
-            let variables = [("GATEWRIGHT_LOG_LEVEL", "TRACE"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())];
+            let variables = [("GATEWRIGHT_LOG_LEVEL", "trace,nobody=off"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())];
             let gateway = Gateway::start_with(mode, &variables).await;
             let stage = Stage::chat(&gateway).await;
             let mut body = stage.chat_body();

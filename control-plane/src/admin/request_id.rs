@@ -27,7 +27,7 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_harmless(id));
     let id = given.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let place = traces().map(|traces| traces.begin(request.headers(), Uuid::now_v7().into_bytes()));
+    let place = traces().map(|traces| traces.begin(request.headers()));
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
     // The path alone: a query string may hold what does not belong into a log.
     let client = request.extensions().get::<ClientAddr>().map(|client| client.0);

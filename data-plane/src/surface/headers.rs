@@ -13,8 +13,7 @@ const CALL_ID: HeaderName = HeaderName::from_static("x-gatewright-call-id");
 pub(super) fn ids(headers: &HeaderMap) -> Ids {
     let call = CallId::generate();
     let request = own_id(headers).map_or_else(|| call.to_string(), str::to_owned);
-    // A trace that begins here has the call's own id: one less to look for.
-    let span = traces().map(|traces| traces.begin(headers, call.uuid().into_bytes()));
+    let span = traces().map(|traces| traces.begin(headers));
     let trace = match &span {
         Some(span) => span.trace_id(),
         None => context::incoming(headers).map(|remote| remote.trace_id()).unwrap_or_default(),

@@ -21,6 +21,7 @@ use shared::runtime::public::{HalfPair, PublicSettings};
 use shared::runtime::readiness::{Condition, Readiness};
 use shared::runtime::secrets_dir::{RootSecrets, SecretsError};
 use shared::runtime::shutdown::{DrainTiming, Shutdown};
+use shared::runtime::telemetry;
 use shared::runtime::tls::TlsError;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -116,7 +117,7 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
         None => None,
     };
     let settings = settings_of(file.as_ref());
-    let logs = Arc::new(Logs::init(&settings.logs)?);
+    let logs = Arc::new(Logs::init(&args.logs.over(settings.logs.clone())?)?);
     tell_about(file.as_ref(), args.dev);
 
     let readiness = Readiness::new();
@@ -129,6 +130,7 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     shutdown.on_signals().map_err(failed("handling signals"))?;
     let metrics = Metrics::install()?;
     metrics.keep_up(&shutdown);
+    telemetry::install("gatewright", &shutdown);
 
     // Addresses first: a taken one is told before anything is waited for.
     let public = listen::bind(args.listen.or(settings.listen).unwrap_or(LISTEN), "--listen")?;
@@ -138,9 +140,9 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
 
     let port = args.public.clone().over(settings.public.clone())?;
+    let upstreams = Upstreams::of_process(&args.outbound.clone().over(settings.outbound.clone())?)?;
     let folders = Folders::prepare(args)?;
     RootSecrets::load_or_create(&folders.secrets)?;
-    let upstreams = Upstreams::of_process(&args.outbound.clone().over(settings.outbound.clone())?)?;
     let (database, child) = database(args, &settings, &folders)?;
     let start = Start { folders, logs, database, file, public: port, upstreams, readiness, shutdown, addresses };
     let done = start.run(public).await;
@@ -215,9 +217,9 @@ struct Start {
     database: DatabaseConfig,
     file: Option<Loaded>,
     public: PublicSettings,
+    upstreams: Upstreams,
     readiness: Readiness,
     shutdown: Shutdown,
-    upstreams: Upstreams,
     addresses: Addresses,
 }
 
@@ -280,9 +282,9 @@ fn node_options(control: &ControlPlane, upstreams: Upstreams, data_dir: &Path, l
     let logs = Arc::clone(logs);
     Options {
         dialer,
+        upstreams,
         data_dir: Some(data_dir.to_owned()),
         // Its control plane is never away while it lives, so it needs no copy of the catalog.
-        upstreams,
         node_key: None,
         labels: HashMap::new(),
         max_stale: None,

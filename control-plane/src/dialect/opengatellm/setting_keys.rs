@@ -120,7 +120,7 @@ pub(super) const SETTINGS: &[Key] = &[
     honoured("log_format", Kind::Text, "text", "`text` or `json`; a Python format string means `text`."),
     honoured("monitoring_prometheus_enabled", Kind::Bool, "true", "Whether /metrics is served on the operations port."),
     honoured("monitoring_postgres_enabled", Kind::Bool, "true", "Whether usage is written to the database."),
-    without_effect("monitoring_sentry_enabled", Kind::Bool, "not built yet: error reports", "Older key."),
+    honoured("monitoring_sentry_enabled", Kind::Bool, "true", "Whether reports go to dependencies.sentry. Older key."),
     without_effect("usage_source", Kind::Text, "usage is always kept in Postgres", "Where usage is kept."),
     // Where the process listens, and how it ends; flags win over these.
     honoured("listen", Kind::Address, "127.0.0.1:8000", "The public port (`--listen` wins)."),

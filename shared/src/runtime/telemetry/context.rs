@@ -66,6 +66,12 @@ impl Remote {
     }
 }
 
+/// A new id of a trace. All of it is random: samplers decide by its last bytes, which those of a UUID v7 would bias.
+#[must_use]
+pub fn new_trace() -> [u8; 16] {
+    rand::random::<u128>().max(1).to_be_bytes()
+}
+
 /// A new id of a span: eight random bytes, never all zero.
 #[must_use]
 pub fn new_span() -> [u8; 8] {

@@ -76,11 +76,11 @@ fn start(settings: TraceSettings, shutdown: &Shutdown) {
 }
 
 impl Traces {
-    /// Places a request: in the caller's trace, or at the root of one whose id is `fresh`.
+    /// Places a request: in the caller's trace, or at the root of a new one.
     #[must_use]
-    pub fn begin(&self, headers: &HeaderMap, fresh: [u8; 16]) -> SpanContext {
+    pub fn begin(&self, headers: &HeaderMap) -> SpanContext {
         let remote = context::incoming(headers);
-        let trace = remote.map_or(fresh, |remote| remote.trace);
+        let trace = remote.map_or_else(context::new_trace, |remote| remote.trace);
         let sampled = self.sampler.samples(trace, remote.map(|remote| remote.sampled));
         SpanContext { trace, span: context::new_span(), parent: remote.map(|remote| remote.span), sampled }
     }

@@ -117,7 +117,8 @@ fn headers(text: &str) -> Option<MetadataMap> {
     for pair in pairs(text) {
         let (name, value) = pair?;
         let name: MetadataKey<Ascii> = name.to_ascii_lowercase().parse().ok()?;
-        let value: MetadataValue<Ascii> = value.parse().ok()?;
+        let mut value: MetadataValue<Ascii> = value.parse().ok()?;
+        value.set_sensitive(true);
         headers.append(name, value);
     }
     Some(headers)

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::context::{SpanContext, TRACEPARENT, TRACESTATE, incoming, state};
+use super::context::{SpanContext, TRACEPARENT, TRACESTATE, incoming, new_trace, state};
 use super::settings::{Sampler, TraceSettings};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -110,7 +110,7 @@ fn samplers_keep_what_they_say() {
         read(&variables).unwrap().unwrap().sampler
     };
     let kept = |sampler: Sampler| {
-        let ids = (0..10_000).map(|_| uuid::Uuid::now_v7().into_bytes());
+        let ids = (0..10_000).map(|_| new_trace());
         ids.filter(|id| sampler.samples(*id, None)).count()
     };
     assert_eq!((kept(sampler("always_on", "")), kept(sampler("always_off", ""))), (10_000, 0));
@@ -119,6 +119,19 @@ fn samplers_keep_what_they_say() {
     let (always, follows) = (sampler("always_off", ""), sampler("parentbased_always_off", ""));
     assert!(follows.samples([9; 16], Some(true)) && !always.samples([9; 16], Some(true)));
     assert!(!Sampler::DEFAULT.samples([9; 16], Some(false)) && Sampler::DEFAULT.samples([9; 16], None));
+}
+
+/// A queue that nobody empties: the call goes on, and what did not fit is gone.
+#[test]
+fn a_full_queue_is_no_obstacle() {
+    let (queue, waiting) = tokio::sync::mpsc::channel(2);
+    let traces = super::Traces { sampler: Sampler::DEFAULT, queue };
+    let begun = std::time::Instant::now();
+    for _ in 0..10_000 {
+        traces.hand_over(vec![super::span::Span::default()]);
+    }
+    assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
+    assert_eq!(waiting.len(), 2);
 }
 
 /// Without an endpoint a request pays one load for its spans.
