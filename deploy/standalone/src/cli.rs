@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start the control plane and a data plane in this process, with a Postgres of their own unless one is named.
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Print the document about metrics.
     #[command(hide = true)]
     Metrics,

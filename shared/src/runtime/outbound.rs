@@ -92,15 +92,14 @@ impl OutboundSettings {
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(TlsError::Unusable)?
+            .map_err(|source| TlsError::Unusable(Box::new(source)))?
             .with_root_certificates(roots);
-        let Some(TlsFiles { certificate, key: key_file }) = &self.client else { return Ok(builder.with_no_client_auth()) };
-        let (chain, key) = (chain(CERTIFICATE, certificate)?, key(KEY, key_file)?);
+        let Some(files) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let (chain, key) = (chain(CERTIFICATE, &files.certificate)?, key(KEY, &files.key)?);
         builder.with_client_auth_cert(chain, key).map_err(|source| TlsError::Pair {
-            certificate: certificate.clone(),
-            key: key_file.clone(),
+            files: Box::new(files.clone()),
             names: "--upstream-client-certificate, --upstream-client-key",
-            source,
+            source: Box::new(source),
         })
     }
 }

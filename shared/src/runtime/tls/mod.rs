@@ -82,17 +82,15 @@ pub enum TlsError {
         problem: &'static str,
     },
     /// The two do not belong together, or TLS has no use for them.
-    #[error("certificate {} and key {} cannot be used together ({names})", certificate.display(), key.display())]
+    #[error("certificate {} and key {} cannot be used together ({names})", files.certificate.display(), files.key.display())]
     Pair {
-        /// One file.
-        certificate: PathBuf,
-        /// The other.
-        key: PathBuf,
+        /// Where they lie.
+        files: Box<TlsFiles>,
         /// How people name them.
         names: &'static str,
         /// Why.
         #[source]
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// A store of certificate authorities was named and is none.
     #[error("{named} names a store of certificate authorities, and none can be read from it: {why}")]
@@ -104,7 +102,7 @@ pub enum TlsError {
     },
     /// TLS itself cannot be had.
     #[error("TLS cannot be set up")]
-    Unusable(#[source] rustls::Error),
+    Unusable(#[source] Box<rustls::Error>),
 }
 
 /// What a file is for, and how people name it.
@@ -203,10 +201,9 @@ impl Tls {
 fn build(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let (chain, key) = (files::chain(CERTIFICATE, &files.certificate)?, files::key(KEY, &files.key)?);
     let pair = |source| TlsError::Pair {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
+        files: Box::new(files.clone()),
         names: "--tls-certificate, --tls-key",
-        source,
+        source: Box::new(source),
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
