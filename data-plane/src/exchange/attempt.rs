@@ -253,7 +253,6 @@ fn unsent(error: &SendError) -> Box<Fault> {
     tracing::debug!(error = %chain(error), "an upstream gave no answer");
     match error {
         SendError::Refused(_) | SendError::Connect(_) => unreachable_upstream(),
-        SendError::Timeout => timed_out(),
         SendError::Closed(_) => Fault::new(
             FaultKind::UpstreamError,
             "upstream_closed",

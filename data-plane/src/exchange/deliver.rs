@@ -123,11 +123,12 @@ fn streamed(tail: Tail, begun: Begun, renderer: Option<&'static dyn Renderer>) -
 
 async fn dressed(tail: &mut Tail, renderer: &'static dyn Renderer, body: Bytes) -> Bytes {
     let Some(open) = tail.open_mut() else { return body };
-    if open.reported.is_none() && open.counted.is_none() {
-        if let Ok((counted, said)) = tokio::task::spawn_blocking(open.counting()).await {
-            open.counted = Some(counted);
-            open.said = said;
-        }
+    if open.reported.is_none()
+        && open.counted.is_none()
+        && let Ok((counted, said)) = tokio::task::spawn_blocking(open.counting()).await
+    {
+        open.counted = Some(counted);
+        open.said = said;
     }
     renderer.whole(&facts(tail), &body)
 }

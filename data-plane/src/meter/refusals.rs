@@ -48,7 +48,9 @@ impl Refusals {
         }
         if windows.len() < MOST {
             let ended = windows.insert(likeness, Storm { since: Instant::now(), latest: None, count: 0 });
-            ended.map(|storm| self.end(storm));
+            if let Some(storm) = ended {
+                self.end(storm);
+            }
         }
         drop(windows);
         self.submit(record);

@@ -5,10 +5,10 @@ use shared::usage::UsageRecord;
 /// There is no room for another record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("usage records cannot be kept: the backlog is full")]
-pub struct SinkFull;
+pub(crate) struct SinkFull;
 
 /// Takes records of metered calls. Never waits.
-pub trait UsageSink: Send + Sync + 'static {
+pub(crate) trait UsageSink: Send + Sync + 'static {
     /// Notes that a call begins: called once, before its upstream is. Should the node die, this is its record, with the
     /// outcome *interrupted* in place of whatever `opening` says of its end. [`submit`](Self::submit) ends it.
     ///

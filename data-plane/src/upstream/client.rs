@@ -17,9 +17,6 @@ pub(crate) enum SendError {
     /// No connection.
     #[error("the upstream cannot be reached")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Nothing in time.
-    #[error("the upstream did not answer in time")]
-    Timeout,
     /// The connection ended before an answer.
     #[error("the upstream closed the connection without an answer")]
     Closed(#[source] hyper::Error),
