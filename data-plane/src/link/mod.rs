@@ -18,7 +18,9 @@ mod connect;
 mod enroll;
 mod identity;
 mod last_good;
+mod options;
 mod report;
+mod standing;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -28,7 +30,8 @@ pub use enroll::EnrolError;
 pub use identity::{Identity, IdentityError};
 pub use last_good::LastGoodOptions;
 pub(crate) use report::start as report_usage;
-pub use subscribe::{Link, LinkOptions, Pulse, PulseSource, UpstreamPulse};
+pub use options::{LinkOptions, Pulse, PulseSource, UpstreamPulse};
+pub use subscribe::Link;
 
 use shared::runtime::metrics::{Family, FamilyKind};
 

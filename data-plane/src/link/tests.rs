@@ -324,7 +324,7 @@ async fn a_revocation_overtakes_a_revision_and_survives_an_older_one() {
     // Revision 4 is on its way, built on a table that knows nothing of the revocation at 5.
     peer.tell().begin(EPOCH, 4, Some(3)).await;
     peer.tell().revoke(Kind::Key, MEMBER_KEY, 5).await;
-    tokio::time::timeout(Duration::from_secs(5), async {
+    timeout(Duration::from_secs(5), async {
         while member(&node, &world).is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

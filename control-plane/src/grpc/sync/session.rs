@@ -269,14 +269,14 @@ impl Session {
             Flow::Waiting { since, .. } if since.elapsed() > ANSWER_WITHIN => {
                 return Err(Status::deadline_exceeded("the node does not answer a commit"));
             }
-            Flow::Stopped { since, refused } if since.elapsed() > TRY_AGAIN => {
-                if self.current.borrow().as_ref().is_some_and(|current| current.head().revision != *refused) {
-                    self.try_again();
-                }
-            }
+            Flow::Stopped { since, refused } if since.elapsed() > TRY_AGAIN && self.is_newer_than(*refused) => self.try_again(),
             _ => {}
         }
         if self.beaten.elapsed() >= HEARTBEAT { self.beat().await } else { Ok(()) }
+    }
+
+    fn is_newer_than(&self, refused: Revision) -> bool {
+        self.current.borrow().as_ref().is_some_and(|current| current.head().revision != refused)
     }
 
     async fn beat(&mut self) -> Result<(), Status> {

@@ -175,7 +175,7 @@ impl Recording {
         match self {
             Self::Base(base) => {
                 if let Err(error) = base.append(&plain) {
-                    *self = failed(&base.folder().to_owned(), &error);
+                    *self = failed(base.folder(), &error);
                 }
             }
             Self::Delta(frames) => frames.push(SealedLater(plain)),
