@@ -20,6 +20,7 @@ pub(crate) mod endpoint;
 pub(crate) mod events;
 pub(crate) mod fault;
 mod form;
+mod judge;
 pub(crate) mod read;
 pub(crate) mod resolve;
 pub(crate) mod settle;
