@@ -154,7 +154,9 @@ async fn join_token(command: JoinTokenCommand) -> anyhow::Result<()> {
             let (_, text) = tokens.create(actor, &new).await?;
             writeln!(out, "{}", text.expose()).context("printing the token")?;
             if !text.expose().contains('.') {
-                tracing::warn!("no control plane has run on this database yet, so the token names no authority: it is good without TLS alone");
+                tracing::warn!(
+                    "no control plane has run on this database yet, so the token names no authority: it is good without TLS alone"
+                );
             }
         }
         JoinTokenCommand::List { .. } => {

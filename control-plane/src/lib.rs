@@ -9,11 +9,11 @@
 //!
 //! `app` assembles them and is the only file that sees every room.
 
+pub mod access;
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod access;
-pub mod admin;
 pub mod dialect;
 pub mod domain;
 pub mod fleet;

@@ -119,7 +119,9 @@ fn secret(text: &str) -> Result<Secret, String> {
 
 fn label(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(name, _)| !name.trim().is_empty());
-    parts.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).ok_or_else(|| format!("`{text}` is not NAME=VALUE"))
+    parts
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| format!("`{text}` is not NAME=VALUE"))
 }
 
 fn on_full(text: &str) -> Result<OnFull, String> {
@@ -137,14 +139,30 @@ mod tests {
 
     #[test]
     fn flags_are_read() {
-        let line = ["x", "--control-plane", "http://a:8081,http://b:8081", "--join-token", "canary", "--label", "region=eu,rack=2", "--min-drain", "2m"];
+        let line = [
+            "x",
+            "--control-plane",
+            "http://a:8081,http://b:8081",
+            "--join-token",
+            "canary",
+            "--label",
+            "region=eu,rack=2",
+            "--min-drain",
+            "2m",
+        ];
         let args = Args::try_parse_from(line).unwrap();
         assert_eq!(args.control_plane.len(), 2);
         assert!(args.listen.ip().is_loopback() && args.operations_listen.ip().is_loopback(), "unless told otherwise");
         assert_eq!(args.timing().min_drain, Duration::from_secs(120));
         assert_eq!(args.labels().get("rack").map(String::as_str), Some("2"));
         assert!(!format!("{args:?}").contains("canary"));
-        for (flag, bad) in [("--label", "=x"), ("--max-stale", "1w"), ("--log-format", "xml"), ("--on-spool-full", "ignore"), ("--listen", "nowhere")] {
+        for (flag, bad) in [
+            ("--label", "=x"),
+            ("--max-stale", "1w"),
+            ("--log-format", "xml"),
+            ("--on-spool-full", "ignore"),
+            ("--listen", "nowhere"),
+        ] {
             let error = Args::try_parse_from(["x", "--control-plane", "http://a", flag, bad]).unwrap_err().to_string();
             assert!(error.contains(flag) && error.contains(bad), "{error}");
         }

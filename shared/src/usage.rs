@@ -309,7 +309,10 @@ impl TryFrom<proto::Attempt> for Attempt {
 }
 
 fn find<T: Copy>(all: &[T], field: &'static str, number: i32, of: impl Fn(T) -> i32) -> Result<T, BadRecord> {
-    all.iter().copied().find(|one| of(*one) == number).ok_or_else(|| BadRecord::Value { field, value: number.to_string() })
+    all.iter()
+        .copied()
+        .find(|one| of(*one) == number)
+        .ok_or_else(|| BadRecord::Value { field, value: number.to_string() })
 }
 
 fn optional<T>(field: &'static str, bytes: &[u8], read: fn(&[u8]) -> Result<T, BadId>) -> Result<Option<T>, BadRecord> {

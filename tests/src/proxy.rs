@@ -64,7 +64,9 @@ async fn pass(mut stream: TcpStream, authorization: Option<&'static str>, asked:
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     asked.lock().push(head.clone());
-    let header = |name: &str| head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+    let header = |name: &str| {
+        head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+    };
     if authorization.is_some() && header("proxy-authorization").map(|(_, value)| value) != authorization {
         let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
         return;

@@ -112,7 +112,8 @@ impl Upstream {
     async fn behind(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the upstream");
         let address = listener.local_addr().expect("its address");
-        let url = if tls.is_some() { format!("https://localhost:{}", address.port()) } else { format!("http://{address}") };
+        let url =
+            if tls.is_some() { format!("https://localhost:{}", address.port()) } else { format!("http://{address}") };
         let state = Arc::new(Mutex::new(State { script: Arc::new(Answer::proper), seen: Vec::new() }));
         let server = runtime::runtime().spawn(serve(listener, tls, state.clone()));
         Self { url, state, _server: Arc::new(Server(server)) }

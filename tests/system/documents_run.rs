@@ -22,7 +22,8 @@ fn blocks(document: &str, language: &str) -> String {
 }
 
 fn shell(script: &str) -> String {
-    let output = std::process::Command::new("sh").args(["-euc", script]).current_dir(paths::scratch()).output().unwrap();
+    let output =
+        std::process::Command::new("sh").args(["-euc", script]).current_dir(paths::scratch()).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script}\n{said}");
     said
@@ -51,7 +52,8 @@ fn the_front_page() {
 
         let script = here(&blocks("README.md", "python")).replace("sk-gw-…", key);
         let file = paths::folder("readme").join("example.py");
-        std::fs::write(&file, format!("{script}\nprint('said:', _)\n").replace("client.chat", "_ = client.chat")).unwrap();
+        std::fs::write(&file, format!("{script}\nprint('said:', _)\n").replace("client.chat", "_ = client.chat"))
+            .unwrap();
         harness::sdk::python_file(&file).await;
     });
 }
@@ -72,7 +74,8 @@ fn the_operations_guide() {
         String::from_utf8(output.stdout).unwrap()
     })
     .collect();
-    let words = guide.split(|end: char| !(end.is_ascii_alphanumeric() || end == '-')).filter(|word| word.starts_with("--"));
+    let words =
+        guide.split(|end: char| !(end.is_ascii_alphanumeric() || end == '-')).filter(|word| word.starts_with("--"));
     for flag in words.filter(|flag| flag.len() > 3 && *flag != "--schema") {
         assert!(help.contains(flag), "the operations guide names {flag}, which no command has");
     }

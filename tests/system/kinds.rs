@@ -13,7 +13,7 @@ async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<
     let admin = stage.admin();
     let body = json!({"router_id": stage.router_id, "type": provider, "url": stage.upstream.url(), "key": PROVIDER_KEY,
         "model_name": "second-model", "timeout": 30});
-    number(&admin.create("providers", &body).await);
+    admin.create("providers", &body).await;
     admin.remove(&format!("providers/{}", stage.provider_id)).await;
     let path = match router {
         "text-classification" => "/v1/rerank",
@@ -29,7 +29,12 @@ async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<
             _ => stage.client().post(path, &body),
         };
         call.send().await;
-        stage.upstream.seen().last().is_some_and(|seen| contains(&seen.body, b"second-model") || seen.path == "/rerank").then_some(())
+        stage
+            .upstream
+            .seen()
+            .last()
+            .is_some_and(|seen| contains(&seen.body, b"second-model") || seen.path == "/rerank")
+            .then_some(())
     })
     .await;
     stage
@@ -40,8 +45,11 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 fn form(stage: &Stage<'_>, format: &str, recording: &str) -> harness::client::Call {
-    let part = |name: &str, text: &str| format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
-    let file = format!("--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n{recording}\r\n");
+    let part =
+        |name: &str, text: &str| format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+    let file = format!(
+        "--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n{recording}\r\n"
+    );
     let body = [file, part("model", &stage.router), part("response_format", format), "--b0--\r\n".to_owned()].concat();
     let call = stage.client().call("POST", "/v1/audio/transcriptions");
     call.header("content-type", "multipart/form-data; boundary=b0").bytes(body)
@@ -62,7 +70,8 @@ fn tei_ranks_in_words_of_its_own() {
 
         let body = json!({"model": stage.router, "prompt": "q", "input": ["a", "b"]});
         let answer = stage.client().post("/v1/rerank", &body).send().await.expect(200).json();
-        let expected = json!([{"object": "rerank", "score": 0.25, "index": 0}, {"object": "rerank", "score": 0.75, "index": 1}]);
+        let expected =
+            json!([{"object": "rerank", "score": 0.25, "index": 0}, {"object": "rerank", "score": 0.75, "index": 1}]);
         assert_eq!(answer["data"], expected, "{answer}");
 
         stage.upstream.says(Answer::json(200, &json!({"index": 0})));
@@ -77,7 +86,8 @@ fn tei_ranks_in_words_of_its_own() {
 fn vllm_understands_the_older_words_too() {
     run(async {
         let stage = Stage::set(Gateway::shared(Mode::Split).await, "text-classification").await;
-        let ranking = json!({"id": "r", "results": [{"index": 0, "relevance_score": 0.5}], "usage": {"total_tokens": 9}});
+        let ranking =
+            json!({"id": "r", "results": [{"index": 0, "relevance_score": 0.5}], "usage": {"total_tokens": 9}});
         stage.upstream.says(Answer::json(200, &ranking));
         let body = json!({"prompt": "q", "input": ["a"], "model": stage.router});
         let answer = stage.client().post("/v1/rerank", &body).send().await.expect(200).json();
@@ -131,7 +141,10 @@ fn recordings_larger_than_memory_arrive_whole() {
             let seen = stage.upstream.seen().split_off(before);
             assert_eq!(seen.len(), 2);
             let models: Vec<bool> = seen.iter().map(|seen| contains(&seen.body, b"\r\n\r\nsecond-model\r\n")).collect();
-            assert!(models.contains(&true) && models.contains(&false), "each provider has a name of its own for the model");
+            assert!(
+                models.contains(&true) && models.contains(&false),
+                "each provider has a name of its own for the model"
+            );
             for seen in seen {
                 assert!(contains(&seen.body, recording.as_bytes()), "the recording is whole");
                 assert!(!contains(&seen.body, stage.router.as_bytes()));

@@ -8,6 +8,7 @@ mod carbon;
 mod config_stream;
 mod configuration;
 mod counterpart;
+mod delivery;
 mod disk_copy;
 mod documents;
 mod documents_run;

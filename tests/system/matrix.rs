@@ -191,7 +191,9 @@ impl Endpoint {
         if !self.form {
             return client.post(self.path, &body);
         }
-        let part = |name: &str, text: &str| format!("--b0\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+        let part = |name: &str, text: &str| {
+            format!("--b0\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+        };
         let fields = body.as_object().unwrap().iter().map(|(name, value)| part(name, value.as_str().unwrap()));
         let file = "--b0\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\ncontent-type: audio/wav\r\n\r\nRIFF\r\n--b0--\r\n";
         let form = fields.chain([file.to_owned()]).collect::<String>();

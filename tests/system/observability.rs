@@ -66,7 +66,10 @@ fn metrics_are_documented() {
                         let used = labels.split("=\"").filter_map(|part| part.rsplit([',', '"', ' ']).next());
                         for label in used.filter(|label| !label.is_empty() && !["le", "quantile"].contains(label)) {
                             let is_name = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-                            assert!(!is_name || declared.contains(label), "{label} of {family} is not declared: {line}");
+                            assert!(
+                                !is_name || declared.contains(label),
+                                "{label} of {family} is not declared: {line}"
+                            );
                         }
                     }
                 }
@@ -85,7 +88,9 @@ fn metrics_are_documented() {
                 assert!(text.contains(family), "{family}\n{text}");
             }
             let alias = format!("{{endpoint=\"/v1/chat/completions\",model=\"{}\"", stage.router);
-            for family in ["requests_total", "requests_duration_seconds_bucket", "ttft_milliseconds_bucket", "tokens_total"] {
+            for family in
+                ["requests_total", "requests_duration_seconds_bucket", "ttft_milliseconds_bucket", "tokens_total"]
+            {
                 assert!(text.contains(&format!("ogl_inference_{family}{alias}")), "{family}\n{text}");
             }
             assert!(text.contains("ogl_inference_requests_duration_seconds_bucket") && text.contains("le=\"270\""));
@@ -115,8 +120,10 @@ fn scrapes_are_good_prometheus() {
                 child.stdin.take().unwrap().write_all(scrape(url).await.as_bytes()).unwrap();
                 let output = child.wait_with_output().unwrap();
                 let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-                let bad: Vec<_> =
-                    said.lines().filter(|line| !line.is_empty() && !line.starts_with("ogl_inference_ttft_milliseconds ")).collect();
+                let bad: Vec<_> = said
+                    .lines()
+                    .filter(|line| !line.is_empty() && !line.starts_with("ogl_inference_ttft_milliseconds "))
+                    .collect();
                 assert!(bad.is_empty(), "{mode:?} {url}: {bad:#?}");
             }
         }
@@ -132,7 +139,13 @@ fn callers_cannot_make_series() {
         let ask = async |number: usize| {
             let mut body = stage.chat_body();
             body["model"] = format!("random-name-{number}").into();
-            stage.client().post("/v1/chat/completions", &body).header("x-request-id", &format!("r{number}")).send().await.expect(404);
+            stage
+                .client()
+                .post("/v1/chat/completions", &body)
+                .header("x-request-id", &format!("r{number}"))
+                .send()
+                .await
+                .expect(404);
         };
         ask(0).await;
         stage.client().get("/random-path").send().await.expect(404);
@@ -148,10 +161,23 @@ fn callers_cannot_make_series() {
 }
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const TRACE: [u8; 16] = [0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c];
+const TRACE: [u8; 16] =
+    [0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The phases of a call, each below its root and in its time.
+fn each_phase_is_a_child(root: &harness::collector::Span, spans: &[harness::collector::Span]) {
+    for phase in ["authenticate", "read", "resolve", "admit", "deliver", "settle"] {
+        let span = spans.iter().find(|span| span.name == phase).unwrap_or_else(|| panic!("{phase}: {spans:#?}"));
+        assert_eq!(span.parent_span_id, root.span_id, "{phase}");
+        assert!(
+            span.start_time_unix_nano >= root.start_time_unix_nano
+                && span.end_time_unix_nano >= span.start_time_unix_nano
+        );
+    }
 }
 
 /// One call, tried twice: its spans, what they say, and what each upstream was told.
@@ -188,7 +214,9 @@ fn a_call_is_a_tree_of_spans() {
             let answer = call().header("traceparent", PARENT).header("tracestate", "vendor=1").send().await;
             let id = answer.expect(200).header("x-gatewright-call-id").to_owned();
             let spans = collector.trace(&TRACE, 9).await;
-            let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"));
+            let named = |name: &str| {
+                spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"))
+            };
             let root = named("POST /v1/chat/completions");
             assert_eq!(hex(&root.parent_span_id), "b7ad6b7169203331");
             for (key, value) in [
@@ -206,25 +234,33 @@ fn a_call_is_a_tree_of_spans() {
             ] {
                 assert_eq!(attribute(root, key), value, "{key}: {root:#?}");
             }
-            for phase in ["authenticate", "read", "resolve", "admit", "deliver", "settle"] {
-                let span = named(phase);
-                assert_eq!(span.parent_span_id, root.span_id, "{phase}");
-                assert!(span.start_time_unix_nano >= root.start_time_unix_nano && span.end_time_unix_nano >= span.start_time_unix_nano);
-            }
-            let mut attempts: Vec<_> = spans.iter().filter(|span| span.name == format!("chat {UPSTREAM_MODEL}")).collect();
+            each_phase_is_a_child(root, &spans);
+            let mut attempts: Vec<_> =
+                spans.iter().filter(|span| span.name == format!("chat {UPSTREAM_MODEL}")).collect();
             attempts.sort_by_key(|span| attribute(span, "gatewright.attempt"));
             let told = |number: usize, key: &str| attribute(attempts[number], key);
             assert_eq!(attempts.len(), 2);
-            assert_eq!((told(0, "error.type"), told(0, "http.response.status_code")), ("upstream_error".into(), "500".into()));
+            assert_eq!(
+                (told(0, "error.type"), told(0, "http.response.status_code")),
+                ("upstream_error".into(), "500".into())
+            );
             assert_eq!((told(1, "error.type"), told(1, "http.response.status_code")), (String::new(), "200".into()));
-            assert_eq!((told(1, "server.address"), told(1, "gen_ai.usage.output_tokens")), ("127.0.0.1".into(), "3".into()));
-            assert_eq!((attempts[0].status.as_ref().map(|status| status.code), &attempts[0].parent_span_id), (Some(2), &root.span_id));
+            assert_eq!(
+                (told(1, "server.address"), told(1, "gen_ai.usage.output_tokens")),
+                ("127.0.0.1".into(), "3".into())
+            );
+            assert_eq!(
+                (attempts[0].status.as_ref().map(|status| status.code), &attempts[0].parent_span_id),
+                (Some(2), &root.span_id)
+            );
             // Each upstream heard of its own try.
             let mut heard: Vec<_> = one.seen().split_off(before.0);
             heard.extend(other.seen().split_off(before.1));
             heard.sort_by_key(|seen| seen.at);
-            let parents: Vec<_> = heard.iter().map(|seen| seen.headers["traceparent"].to_str().unwrap().to_owned()).collect();
-            let expected: Vec<_> = attempts.iter().map(|span| format!("00-{}-{}-01", hex(&TRACE), hex(&span.span_id))).collect();
+            let parents: Vec<_> =
+                heard.iter().map(|seen| seen.headers["traceparent"].to_str().unwrap().to_owned()).collect();
+            let expected: Vec<_> =
+                attempts.iter().map(|span| format!("00-{}-{}-01", hex(&TRACE), hex(&span.span_id))).collect();
             assert_eq!(parents, expected);
             assert!(heard.iter().all(|seen| seen.headers["tracestate"] == "vendor=1"));
             // The same id in logs and records, and spans of the management API.
@@ -235,7 +271,11 @@ fn a_call_is_a_tree_of_spans() {
             })
             .await;
             // Not sampled by its caller: told on, but not kept.
-            call().header("traceparent", &PARENT.replace("0af7", "1bf7").replace("31-01", "31-00")).send().await.expect(200);
+            call()
+                .header("traceparent", &PARENT.replace("0af7", "1bf7").replace("31-01", "31-00"))
+                .send()
+                .await
+                .expect(200);
             let last = [&one, &other].iter().flat_map(|upstream| upstream.seen()).max_by_key(|seen| seen.at).unwrap();
             let parent = last.headers["traceparent"].to_str().unwrap().to_owned();
             assert!(parent.starts_with("00-1bf7651916cd43dd") && parent.ends_with("-00"), "{parent}");
@@ -253,9 +293,17 @@ fn without_traces_the_callers_goes_on() {
         let stage = Stage::chat(gateway).await;
         let call = || stage.client().post("/v1/chat/completions", &stage.chat_body());
         call().header("traceparent", PARENT).header("tracestate", "vendor=1").send().await.expect(200);
-        call().header("traceparent", "00-evil-b7ad6b7169203331-01").header("tracestate", "vendor=1").send().await.expect(200);
+        call()
+            .header("traceparent", "00-evil-b7ad6b7169203331-01")
+            .header("tracestate", "vendor=1")
+            .send()
+            .await
+            .expect(200);
         let seen = stage.upstream.seen();
-        assert_eq!((&seen[0].headers["traceparent"], &seen[0].headers["tracestate"]), (&PARENT.parse().unwrap(), &"vendor=1".parse().unwrap()));
+        assert_eq!(
+            (&seen[0].headers["traceparent"], &seen[0].headers["tracestate"]),
+            (&PARENT.parse().unwrap(), &"vendor=1".parse().unwrap())
+        );
         assert!(!seen[1].headers.contains_key("traceparent") && !seen[1].headers.contains_key("tracestate"));
     });
 }
@@ -300,9 +348,17 @@ fn a_hung_collector_costs_nothing() {
 fn logs_are_json_where_that_is_wished() {
     run(async {
         for mode in MODES {
-            let gateway = Gateway::start_with(mode, &[("GATEWRIGHT_LOG_FORMAT", "json"), ("GATEWRIGHT_LOG_LEVEL", "DEBUG")]).await;
+            let gateway =
+                Gateway::start_with(mode, &[("GATEWRIGHT_LOG_FORMAT", "json"), ("GATEWRIGHT_LOG_LEVEL", "DEBUG")])
+                    .await;
             let stage = Stage::chat(&gateway).await;
-            stage.client().post("/v1/chat/completions", &stage.chat_body()).header("traceparent", PARENT).send().await.expect(200);
+            stage
+                .client()
+                .post("/v1/chat/completions", &stage.chat_body())
+                .header("traceparent", PARENT)
+                .send()
+                .await
+                .expect(200);
             let line = eventually("an access line", Duration::from_secs(5), || async {
                 let said = gateway.data_process().stderr();
                 let lines: Vec<Value> = said
@@ -312,7 +368,11 @@ fn logs_are_json_where_that_is_wished() {
                 lines.into_iter().find(|line| line["router"] == stage.router.as_str())
             })
             .await;
-            assert_eq!((&line["level"], &line["status"], &line["prompt_tokens"]), (&"INFO".into(), &200.into(), &11.into()), "{line}");
+            assert_eq!(
+                (&line["level"], &line["status"], &line["prompt_tokens"]),
+                (&"INFO".into(), &200.into(), &11.into()),
+                "{line}"
+            );
             assert_eq!(line["trace_id"], hex(&TRACE), "{line}");
             if mode == Mode::Split {
                 assert!(gateway.said().lines().any(|line| line.contains("\"management request\"")));
@@ -331,20 +391,33 @@ fn errors_are_reported_to_sentry() {
         let dsn = sentry.url().replace("http://", "http://public-canary@") + "/42";
         let (database, folder) = (Database::migrated().await, paths::folder("sentry"));
         let file = folder.join("config.yml");
-        std::fs::write(&file, format!("dependencies:\n  sentry:\n    dsn: {dsn}\n    environment: staging\n    release: r7\n    debug: true\n")).unwrap();
+        std::fs::write(
+            &file,
+            format!(
+                "dependencies:\n  sentry:\n    dsn: {dsn}\n    environment: staging\n    release: r7\n    debug: true\n"
+            ),
+        )
+        .unwrap();
         let process = standalone_launch(&database, &folder).flag("--config", &file).start();
         let ready = process.ready().await;
         database.pool().await.execute("ALTER TABLE gatewright.roles RENAME TO roles_gone").await.unwrap();
         let admin = Client::new(&*ready.public).bearer(harness::gateway::MASTER_KEY);
         assert!(admin.get("/v1/admin/roles").send().await.status >= 500);
         let report = eventually("a report", Duration::from_secs(8), || async {
-            sentry.seen().into_iter().find(|seen| String::from_utf8_lossy(&seen.body).contains("a management request failed"))
+            sentry
+                .seen()
+                .into_iter()
+                .find(|seen| String::from_utf8_lossy(&seen.body).contains("a management request failed"))
         })
         .await;
         assert_eq!(report.path, "/api/42/envelope/");
         assert!(report.headers["x-sentry-auth"].to_str().unwrap().contains("sentry_key=public-canary"));
         let body = String::from_utf8_lossy(&report.body).into_owned();
-        let event: Value = body.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line.get("message").is_some()).unwrap();
+        let event: Value = body
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|line| line.get("message").is_some())
+            .unwrap();
         assert_eq!((&event["environment"], &event["release"]), (&"staging".into(), &"r7".into()), "{event}");
         for secret in CANARIES {
             assert!(!body.contains(secret) && !process.said().contains(secret));
@@ -362,16 +435,21 @@ fn no_secret_reaches_any_sink() {
     run(async {
         for mode in MODES {
             let collector = Collector::start().await;
-            let variables = [("GATEWRIGHT_LOG_LEVEL", "trace,nobody=off"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())];
+            let variables =
+                [("GATEWRIGHT_LOG_LEVEL", "trace,nobody=off"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())];
             let gateway = Gateway::start_with(mode, &variables).await;
             let stage = Stage::chat(&gateway).await;
             let mut body = stage.chat_body();
             body["messages"][0]["content"] = PROMPT.into();
-            let call = |body: &Value| stage.client().post("/v1/chat/completions", body).header("cookie", &format!("session={COOKIE}"));
+            let call = |body: &Value| {
+                stage.client().post("/v1/chat/completions", body).header("cookie", &format!("session={COOKIE}"))
+            };
             call(&body).send().await.expect(200);
             body["stream"] = true.into();
             call(&body).send().await.expect(200);
-            for answer in [Answer::error(401, &format!("wrong key {PROVIDER_KEY}")), Answer::error(400, PROMPT), Answer::dead()] {
+            for answer in
+                [Answer::error(401, &format!("wrong key {PROVIDER_KEY}")), Answer::error(400, PROMPT), Answer::dead()]
+            {
                 stage.upstream.says(answer);
                 call(&body).send().await;
             }
@@ -381,7 +459,10 @@ fn no_secret_reaches_any_sink() {
             gateway.admin().call("POST", "providers").bytes(format!("{{\"key\": \"{PROVIDER_KEY}\", ")).send().await;
             stage.usage(5).await;
             tokio::time::sleep(Duration::from_millis(1500)).await;
-            let dump = Command::new(tool("pg_dump")).args(["--schema", "gatewright", gateway.database().url()]).output().unwrap();
+            let dump = Command::new(tool("pg_dump"))
+                .args(["--schema", "gatewright", gateway.database().url()])
+                .output()
+                .unwrap();
             assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
             let mut metrics = String::new();
             for url in gateway.operations_urls() {
@@ -397,7 +478,8 @@ fn no_secret_reaches_any_sink() {
             assert!(sinks.iter().all(|(_, text)| !text.is_empty()) && collector.said().contains("chat/completions"));
             let secret = stage.key.rsplit('-').next().unwrap();
             for (sink, text) in &sinks {
-                let canaries = CANARIES.into_iter().chain([PROVIDER_KEY, &stage.key, secret, BAD_KEY, COOKIE, PROMPT, "gw-join-"]);
+                let canaries =
+                    CANARIES.into_iter().chain([PROVIDER_KEY, &stage.key, secret, BAD_KEY, COOKIE, PROMPT, "gw-join-"]);
                 for canary in canaries.filter(|canary| *canary != "gw-join-" || *sink != "database") {
                     assert!(!text.contains(canary), "{mode:?}: {canary} is in the {sink}:\n{}", around(text, canary));
                 }
@@ -407,7 +489,12 @@ fn no_secret_reaches_any_sink() {
 }
 
 fn around(text: &str, canary: &str) -> String {
-    text.lines().filter(|line| line.contains(canary)).take(3).map(|line| line.chars().take(600).collect::<String>()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| line.contains(canary))
+        .take(3)
+        .map(|line| line.chars().take(600).collect::<String>())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Everything below a folder, as text, but the cluster of a child Postgres.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use harness::admin::{Admin, number, provider_body, unlimited};
 use harness::client::{Client, Reply};
-use harness::gateway::{MASTER_KEY, MODES, Mode, control_plane_launch, data_plane_launch, join_token, standalone_launch};
+use harness::gateway::{
+    MASTER_KEY, MODES, Mode, control_plane_launch, data_plane_launch, join_token, standalone_launch,
+};
 use harness::postgres::Database;
 use harness::process::{Launch, Process};
 use harness::proxy::Proxy;
@@ -84,10 +86,12 @@ fn port(url: &str) -> &str {
 #[test]
 fn upstreams_are_reached_through_proxies() {
     run(async {
-        let (plain, secure) = (Proxy::start(Some(PROXY_AUTHORIZATION)).await, Proxy::start(Some(PROXY_AUTHORIZATION)).await);
+        let (plain, secure) =
+            (Proxy::start(Some(PROXY_AUTHORIZATION)).await, Proxy::start(Some(PROXY_AUTHORIZATION)).await);
         let (folder, pair) = (paths::folder("proxied"), Pair::make());
         let files = pair.write(&folder);
-        let (http, https, direct) = (Upstream::start().await, Upstream::secure(&pair, &[]).await, Upstream::start().await);
+        let (http, https, direct) =
+            (Upstream::start().await, Upstream::secure(&pair, &[]).await, Upstream::start().await);
         for mode in MODES {
             let before = (plain.asked().len(), secure.asked().len());
             let place = Place::start(mode, |launch| {
@@ -102,7 +106,11 @@ fn upstreams_are_reached_through_proxies() {
                 let caller = place.router(url).await;
                 for _ in 0..2 {
                     let reply = caller.chat().await;
-                    assert_eq!(reply.expect(200).json()["choices"][0]["message"]["content"], "Good day!", "{mode:?} {url}");
+                    assert_eq!(
+                        reply.expect(200).json()["choices"][0]["message"]["content"],
+                        "Good day!",
+                        "{mode:?} {url}"
+                    );
                 }
             }
             let heads = plain.asked().split_off(before.0).join("");
@@ -111,9 +119,15 @@ fn upstreams_are_reached_through_proxies() {
             let tunnels = secure.asked().split_off(before.1).join("");
             let place_of = https.url().trim_start_matches("https://");
             assert!(tunnels.starts_with(&format!("CONNECT {place_of} HTTP/1.1\r\n")), "{tunnels}");
-            assert!(!tunnels.contains("chat") && !tunnels.contains("Bearer"), "a proxy sees no more than the name: {tunnels}");
+            assert!(
+                !tunnels.contains("chat") && !tunnels.contains("Bearer"),
+                "a proxy sees no more than the name: {tunnels}"
+            );
             let said = place.serving.said();
-            assert!(said.contains(plain.address()) && !said.contains("canary") && !said.contains(&PROXY_AUTHORIZATION[6..]), "{said}");
+            assert!(
+                said.contains(plain.address()) && !said.contains("canary") && !said.contains(&PROXY_AUTHORIZATION[6..]),
+                "{said}"
+            );
         }
         // What the upstream got is what it gets without a proxy.
         for seen in http.seen().iter().chain(&https.seen()) {
@@ -127,7 +141,10 @@ fn upstreams_are_reached_through_proxies() {
 fn a_proxy_that_fails_is_an_upstream_out_of_reach() {
     run(async {
         let proxy = Proxy::start(Some(PROXY_AUTHORIZATION)).await;
-        let place = Place::start(Mode::Standalone, |launch| launch.env("ALL_PROXY", format!("http://x:wrong-canary@{}", proxy.address()))).await;
+        let place = Place::start(Mode::Standalone, |launch| {
+            launch.env("ALL_PROXY", format!("http://x:wrong-canary@{}", proxy.address()))
+        })
+        .await;
         for url in ["http://llm.invalid", "https://llm.invalid"] {
             place.router(url).await.chat().await.expect_error(502, "upstream_unreachable");
         }
@@ -176,7 +193,8 @@ fn a_certificate_of_ones_own_needs_the_bundle() {
         }
         assert_eq!(upstream.calls(), 0);
         let config = folder.join("gatewright.yml");
-        std::fs::write(&config, format!("settings:\n  egress: {{ca_bundle: {}}}\n", files.certificate.display())).unwrap();
+        std::fs::write(&config, format!("settings:\n  egress: {{ca_bundle: {}}}\n", files.certificate.display()))
+            .unwrap();
         for (mode, variable, flag, value) in [
             (Mode::Standalone, "UNUSED", "--upstream-ca-bundle", &files.certificate),
             (Mode::Split, "UNUSED", "--upstream-ca-bundle", &files.certificate),
@@ -233,13 +251,21 @@ fn bad_files_are_named_before_anything_starts() {
         for launch in [standalone(), node()] {
             let ended = launch.flag("--upstream-ca-bundle", &absent).finish().await;
             assert_eq!(ended.code, Some(2), "{}", ended.said());
-            assert!(ended.stderr.contains("absent.pem") && ended.stderr.contains("--upstream-ca-bundle"), "{}", ended.said());
+            assert!(
+                ended.stderr.contains("absent.pem") && ended.stderr.contains("--upstream-ca-bundle"),
+                "{}",
+                ended.said()
+            );
         }
         for launch in [standalone(), node()] {
             let launch = launch.flag("--upstream-client-certificate", &files.certificate);
             let ended = launch.flag("--upstream-client-key", &files.certificate).finish().await;
             assert_eq!(ended.code, Some(2), "{}", ended.said());
-            assert!(ended.stderr.contains("tls.crt") && ended.stderr.contains("holds no private key"), "{}", ended.said());
+            assert!(
+                ended.stderr.contains("tls.crt") && ended.stderr.contains("holds no private key"),
+                "{}",
+                ended.said()
+            );
         }
         for launch in [standalone(), node()] {
             let ended = launch.env("SSL_CERT_FILE", &absent).finish().await;

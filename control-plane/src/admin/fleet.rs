@@ -23,8 +23,8 @@ use super::{AppState, Routes};
 use crate::domain::{self, Lookup, Noun, Patch};
 use crate::fleet::nodes::NodeStatus;
 use crate::fleet::{self, DEFAULT_GROUP, DEFAULT_LIFETIME, JoinTokenError, JoinTokens, NewJoinToken};
-use crate::store::{AuditEntry, Listed};
 use crate::store::join_tokens::JoinTokenRow;
+use crate::store::{AuditEntry, Listed};
 
 pub(super) fn routes() -> Routes {
     Routes::default()
@@ -178,7 +178,9 @@ async fn confirm(State(state): State<AppState>, Admin(context): Admin, body: Bod
     fields.finish(&["object"])?;
     let (revision, head) = (body.revision.required("revision", None)?, state.store.head().await?.revision);
     if revision == 0 || revision > head.0 {
-        return Err(domain::Error::invalid("revision", revision, "a revision from 1 to the newest one is expected").into());
+        return Err(
+            domain::Error::invalid("revision", revision, "a revision from 1 to the newest one is expected").into()
+        );
     }
     let object = ConfirmationObject { object: "fleet.confirmation", revision };
     let mut tx = state.store.begin(context.actor()).await?;

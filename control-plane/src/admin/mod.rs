@@ -91,9 +91,7 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
 /// The document as it is served.
 fn describe(document: &OpenApi) -> MethodRouter<AppState> {
     let text = Bytes::from(document.to_json().unwrap_or_default());
-    get(move || async move {
-        (StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text)
-    })
+    get(move || async move { (StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text) })
 }
 
 /// Routes of groups that are switched off are not there.

@@ -59,11 +59,17 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
 fn tell(place: &SpanContext, method: &Method, route: &str, status: u16, id: &str, latency: Duration) {
     let Some(traces) = traces().filter(|_| place.sampled) else { return };
     let started = FleetTime::from_unix_micros((Utc::now() - latency).timestamp_micros());
-    let span = Builder::new(format!("{method} {route}").trim_end(), SpanKind::Server, place, started, (Duration::ZERO, latency))
-        .text("http.request.method", method.as_str())
-        .text("http.route", route)
-        .number("http.response.status_code", status)
-        .text("gatewright.request_id", id);
+    let span = Builder::new(
+        format!("{method} {route}").trim_end(),
+        SpanKind::Server,
+        place,
+        started,
+        (Duration::ZERO, latency),
+    )
+    .text("http.request.method", method.as_str())
+    .text("http.route", route)
+    .number("http.response.status_code", status)
+    .text("gatewright.request_id", id);
     let span = if status >= 500 { span.failed("internal") } else { span };
     traces.hand_over(vec![span.done()]);
 }

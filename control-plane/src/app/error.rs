@@ -58,7 +58,10 @@ impl StartError {
                     | StoreError::NoRight { .. }
                     | StoreError::Newer { .. }
             ),
-            Self::Vault(_) | Self::Reconcile(_) | Self::Tls(_) | Self::Authority(AuthorityError::Vault(_) | AuthorityError::Name { .. }) => true,
+            Self::Vault(_)
+            | Self::Reconcile(_)
+            | Self::Tls(_)
+            | Self::Authority(AuthorityError::Vault(_) | AuthorityError::Name { .. }) => true,
             Self::Authority(_) | Self::Listen(_) | Self::Metrics(_) | Self::Io { .. } => false,
         }
     }

@@ -154,7 +154,7 @@ impl ControlPlane {
     fn peers(&self, enrolments: &Enrolments, shutdown: &Shutdown) -> PeerLayer {
         let revocations = Revocations::default();
         revocations.follow(self.store.clone(), shutdown);
-        PeerLayer::fleet(self.store.clone(), enrolments.authority().clone(), revocations)
+        PeerLayer::fleet(enrolments.clone(), revocations)
     }
 
     /// Closes the database.
@@ -205,7 +205,11 @@ fn openapi_info(settings: &Settings, prefix: &str) -> OpenApiInfo {
         license_name: api.license_name,
         license_identifier: api.license_identifier,
         license_url: api.license_url,
-        tags: api.tags.into_iter().map(|tag| TagInfo { name: tag.name, description: tag.description, docs: tag.docs }).collect(),
+        tags: api
+            .tags
+            .into_iter()
+            .map(|tag| TagInfo { name: tag.name, description: tag.description, docs: tag.docs })
+            .collect(),
         path: api.openapi_path.unwrap_or(default.path),
         docs_path: api.docs_path.unwrap_or(default.docs_path),
         redoc_path: api.redoc_path.unwrap_or(default.redoc_path),

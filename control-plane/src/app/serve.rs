@@ -88,7 +88,12 @@ async fn ready(readiness: &Readiness) {
 }
 
 /// Data planes' streams never end by themselves: they get until the connections of the public port are done.
-async fn serve_grpc(listener: TcpListener, plane: &ControlPlane, settings: &NodePort, shutdown: &Shutdown) -> Result<(), StartError> {
+async fn serve_grpc(
+    listener: TcpListener,
+    plane: &ControlPlane,
+    settings: &NodePort,
+    shutdown: &Shutdown,
+) -> Result<(), StartError> {
     let enrolments = plane.enrolments(settings.certificate_lifetime).await?;
     let tls = NodePortTls::new(enrolments.authority().clone(), &settings.names)?;
     let incoming = ReceiverStream::new(port::accept(listener, &tls, settings.plain, shutdown));
@@ -96,7 +101,10 @@ async fn serve_grpc(listener: TcpListener, plane: &ControlPlane, settings: &Node
     let (closing, expired) = (shutdown.clone(), shutdown.clone());
     let peers = plane.peers(&enrolments, shutdown);
     let routes = plane.routes().add_service(EnrollmentService::server(enrolments));
-    let serving = server().layer(peers).add_routes(routes).serve_with_incoming_shutdown(incoming, async move { closing.closing().await });
+    let serving = server()
+        .layer(peers)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async move { closing.closing().await });
     shutdown.spawn("grpc", async move {
         tokio::select! {
             done = serving => {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::certificates::{Authority, AuthorityError, CertificateRefusal, NodeCertificate, Request};
-use super::join_tokens::{JoinRefusal, digest_of, still_good};
+use super::join_tokens::{JoinRefusal, JoinTokens, digest_of, still_good};
 use crate::store::nodes::{EnrolmentRow, IssuedRow, NodeRow};
 use crate::store::{Actor, AuditEntry, CatalogTx, Store, StoreError};
 
@@ -52,7 +52,9 @@ pub enum EnrolmentError {
     #[error("proof: it is not a signature over csr_der by the key of certificate_der")]
     Proof,
     /// Its certificate ended too long ago, or the node is not known any more.
-    #[error("the certificate of node {node} expired at {at}, too long ago to renew it; enrol the node anew with a join token")]
+    #[error(
+        "the certificate of node {node} expired at {at}, too long ago to renew it; enrol the node anew with a join token"
+    )]
     TooOld {
         /// Which node.
         node: NodeId,
@@ -97,6 +99,25 @@ impl Enrolments {
     #[must_use]
     pub const fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Whether a node with a good certificate is shut out all the same; notes that it was there.
+    ///
+    /// Nodes come back while the database is away; what is known of them holds then.
+    pub async fn is_shut_out(&self, node: NodeId, revocations: &Revocations) -> bool {
+        match self.store.see_node(node).await {
+            Ok(revoked) => revoked,
+            Err(error) => {
+                tracing::debug!(%error, %node, "a node is let in by its certificate alone");
+                revocations.contains(node)
+            }
+        }
+    }
+
+    /// The tokens that let nodes in without TLS.
+    #[must_use]
+    pub fn tokens(&self) -> JoinTokens {
+        JoinTokens::new(self.store.clone())
     }
 
     /// Lets a new node in. The token is consumed in the transaction that adds the node; asked again with the same key, a

@@ -90,7 +90,9 @@ pub enum JoinRefusal {
         name: String,
     },
     /// It is for enrolment, and was shown in place of a certificate.
-    #[error("the join token `{name}` is for one enrolment, which needs TLS: an https:// address of the control plane is expected")]
+    #[error(
+        "the join token `{name}` is for one enrolment, which needs TLS: an https:// address of the control plane is expected"
+    )]
     EnrolmentOnly {
         /// Its name.
         name: String,

@@ -5,7 +5,7 @@ mod enrolment;
 mod join_tokens;
 pub mod nodes;
 
-pub use enrolment::{Enrolments, EnrolmentError, Enrolled, Revocations};
 pub(crate) use enrolment::revoke_node;
+pub use enrolment::{Enrolled, EnrolmentError, Enrolments, Revocations};
 pub(crate) use join_tokens::{DEFAULT_GROUP, DEFAULT_LIFETIME};
 pub use join_tokens::{JoinRefusal, JoinTokenError, JoinTokens, NewJoinToken};

@@ -29,16 +29,36 @@ const ENFORCED: &str = "gatewright_fleet_enforced_seconds";
 
 /// What this room measures.
 pub const FAMILIES: &[Family] = &[
-    Family { name: CONNECTED, kind: FamilyKind::Gauge, labels: &[], help: "Data planes connected to this control plane." },
+    Family {
+        name: CONNECTED,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Data planes connected to this control plane.",
+    },
     Family {
         name: STOPPED,
         kind: FamilyKind::Gauge,
         labels: &[],
         help: "Connected data planes that refused the catalog twice and are no longer sent it. Anything but 0 is an alarm.",
     },
-    Family { name: REJECTED, kind: FamilyKind::Gauge, labels: &[], help: "Resources that connected data planes could not apply." },
-    Family { name: NACKS, kind: FamilyKind::Counter, labels: &[], help: "Times that a data plane refused the catalog as a whole." },
-    Family { name: ENFORCED, kind: FamilyKind::Histogram, labels: &[], help: "Time from sending a revision to a data plane to its acknowledgement." },
+    Family {
+        name: REJECTED,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Resources that connected data planes could not apply.",
+    },
+    Family {
+        name: NACKS,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Times that a data plane refused the catalog as a whole.",
+    },
+    Family {
+        name: ENFORCED,
+        kind: FamilyKind::Histogram,
+        labels: &[],
+        help: "Time from sending a revision to a data plane to its acknowledgement.",
+    },
 ];
 
 /// What a node says of itself when it connects.

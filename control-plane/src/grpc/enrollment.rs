@@ -34,7 +34,8 @@ impl Enrollment for EnrollmentService {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {
         let RenewRequest { csr_der, proof, certificate_der } = request.into_inner();
-        let enrolled = self.enrolments.renew(&certificate_der, &csr_der, &proof).await.map_err(|error| status(&error))?;
+        let enrolled =
+            self.enrolments.renew(&certificate_der, &csr_der, &proof).await.map_err(|error| status(&error))?;
         Ok(Response::new(answer(enrolled)))
     }
 }

@@ -25,9 +25,8 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::port::NodeConnection;
-use crate::fleet::certificates::{Authority, NodeCertificate};
-use crate::fleet::{JoinRefusal, JoinTokens, Revocations};
-use crate::store::Store;
+use crate::fleet::certificates::NodeCertificate;
+use crate::fleet::{Enrolments, JoinRefusal, JoinTokens, Revocations};
 
 /// How many tokens are remembered for the time when the database does not answer.
 const REMEMBERED: usize = 1_000;
@@ -101,7 +100,9 @@ impl Peer {
                 return Status::unauthenticated(format!("node {node} was revoked"));
             }
             if *not_after <= Utc::now() {
-                return Status::unauthenticated("the certificate of this connection ended; connect again with its successor");
+                return Status::unauthenticated(
+                    "the certificate of this connection ended; connect again with its successor",
+                );
             }
             sleep(LOOK).await;
         }
@@ -112,7 +113,11 @@ impl Peer {
     /// # Errors
     /// `UNAUTHENTICATED` when nobody checked it.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
-        request.extensions().get::<Self>().cloned().ok_or_else(|| Status::unauthenticated("a certificate or a join token is expected"))
+        request
+            .extensions()
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Status::unauthenticated("a certificate or a join token is expected"))
     }
 }
 
@@ -132,8 +137,7 @@ struct Fleet {
     tokens: JoinTokens,
     /// Tokens that were good, for the time when the database does not answer.
     known: Mutex<HashMap<[u8; 32], String>>,
-    store: Store,
-    authority: Authority,
+    enrolments: Enrolments,
     revocations: Revocations,
 }
 
@@ -147,9 +151,9 @@ impl PeerLayer {
     /// For services on a port: a certificate of the fleet's authority, or on connections without TLS
     /// `authorization: Bearer gw-join-…`.
     #[must_use]
-    pub fn fleet(store: Store, authority: Authority, revocations: Revocations) -> Self {
-        let tokens = JoinTokens::new(store.clone());
-        Self { check: Check::Fleet(Arc::new(Fleet { tokens, known: Mutex::default(), store, authority, revocations })) }
+    pub fn fleet(enrolments: Enrolments, revocations: Revocations) -> Self {
+        let tokens = enrolments.tokens();
+        Self { check: Check::Fleet(Arc::new(Fleet { tokens, known: Mutex::default(), enrolments, revocations })) }
     }
 }
 
@@ -171,24 +175,23 @@ impl Check {
 
 impl Fleet {
     async fn node(&self, certificate: &[u8]) -> Result<Peer, Status> {
-        let certificate = self.authority.check(certificate).map_err(|refusal| Status::unauthenticated(refusal.to_string()))?;
+        let certificate = self
+            .enrolments
+            .authority()
+            .check(certificate)
+            .map_err(|refusal| Status::unauthenticated(refusal.to_string()))?;
         let node = certificate.node;
-        let revoked = match self.store.see_node(node).await {
-            Ok(revoked) => revoked,
-            // Nodes come back while the database is away; what is known of them holds.
-            Err(error) => {
-                tracing::debug!(%error, %node, "a node is let in by its certificate alone");
-                self.revocations.contains(node)
-            }
-        };
-        if revoked {
+        if self.enrolments.is_shut_out(node, &self.revocations).await {
             return Err(Status::unauthenticated(format!("node {node} was revoked")));
         }
         Ok(Peer::Node(NodePeer { certificate, revocations: self.revocations.clone() }))
     }
 
     async fn joined(&self, headers: &HeaderMap) -> Result<Peer, Status> {
-        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| Status::unauthenticated("`authorization: Bearer gw-join-…` is expected"))?;
         let digest = sha256_digest(token);
         match self.tokens.verify(token).await {
@@ -273,7 +276,8 @@ mod tests {
     use super::*;
 
     fn peer(node: NodeId, lasts: TimeDelta) -> Peer {
-        let certificate = NodeCertificate { node, group: "edge".into(), not_after: Utc::now() + lasts, key: Vec::new() };
+        let certificate =
+            NodeCertificate { node, group: "edge".into(), not_after: Utc::now() + lasts, key: Vec::new() };
         Peer::Node(NodePeer { certificate, revocations: Revocations::default() })
     }
 

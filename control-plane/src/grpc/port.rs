@@ -58,7 +58,12 @@ impl Connected for NodeStream {
 }
 
 /// Takes connections until the listener is dropped with the last receiver.
-pub fn accept(listener: TcpListener, tls: &NodePortTls, plain: bool, shutdown: &Shutdown) -> mpsc::Receiver<io::Result<NodeStream>> {
+pub fn accept(
+    listener: TcpListener,
+    tls: &NodePortTls,
+    plain: bool,
+    shutdown: &Shutdown,
+) -> mpsc::Receiver<io::Result<NodeStream>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (acceptor, ending) = (TlsAcceptor::from(tls.config()), shutdown.clone());
     let agreeing = Arc::new(Semaphore::new(AGREEING));

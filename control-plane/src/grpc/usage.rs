@@ -61,7 +61,8 @@ impl Usage for UsageService {
 
     async fn report(&self, request: Request<Streaming<UsageBatch>>) -> Result<Response<Self::ReportStream>, Status> {
         let peer = Peer::of(&request)?;
-        let report = Report { peer, ingest: self.ingest.clone(), batches: request.into_inner(), sender: None, over: false };
+        let report =
+            Report { peer, ingest: self.ingest.clone(), batches: request.into_inner(), sender: None, over: false };
         let acks = unfold(report, |mut report| async move {
             if report.over {
                 return None;

@@ -141,7 +141,8 @@ impl Apply<'_> {
             existing,
             number,
             owner,
-        }).into())
+        })
+        .into())
     }
 
     /// Makes the providers of a router equal to the file; the same address and upstream name is the same provider.

@@ -69,7 +69,11 @@ impl Builder {
         Ok(edit)
     }
 
-    async fn read_some(&self, reader: &mut SnapshotReader, references: impl Iterator<Item = Ref>) -> Result<Edit, StoreError> {
+    async fn read_some(
+        &self,
+        reader: &mut SnapshotReader,
+        references: impl Iterator<Item = Ref>,
+    ) -> Result<Edit, StoreError> {
         let mut by_kind: BTreeMap<Kind, Vec<Uuid>> = BTreeMap::new();
         for reference in references {
             by_kind.entry(reference.kind).or_default().push(reference.id);
@@ -81,7 +85,8 @@ impl Builder {
                 kind => take(&mut edit, *kind, reader.resources(*kind, Scope::Ids(ids)).await?),
             }
         }
-        let found: HashSet<Ref> = edit.upserts.iter().map(Resource::reference).chain(edit.unreadable.iter().copied()).collect();
+        let found: HashSet<Ref> =
+            edit.upserts.iter().map(Resource::reference).chain(edit.unreadable.iter().copied()).collect();
         let asked = by_kind.into_iter().flat_map(|(kind, ids)| ids.into_iter().map(move |id| Ref { kind, id }));
         edit.deletes = asked.filter(|reference| !found.contains(reference)).collect();
         if !edit.unreadable.is_empty() {

@@ -94,9 +94,7 @@ pub fn revoked(old: &Snapshot, new: &Snapshot) -> Vec<Ref> {
     new.resources()
         .changes_since(old.resources(), Arc::ptr_eq)
         .filter(|change| matches!(change.key.kind, Kind::Key | Kind::User | Kind::Organization))
-        .filter(|change| {
-            change.old.is_some_and(|old| !old.blocked) && change.new.is_none_or(|new| new.blocked)
-        })
+        .filter(|change| change.old.is_some_and(|old| !old.blocked) && change.new.is_none_or(|new| new.blocked))
         .map(|change| change.key)
         .collect()
 }

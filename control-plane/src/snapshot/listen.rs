@@ -114,7 +114,10 @@ async fn notified(listener: &mut Option<CatalogListener>) {
     match listener {
         Some(listening) => {
             if let Err(error) = listening.commits().await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "notifications are lost; the catalog is polled");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "notifications are lost; the catalog is polled"
+                );
                 *listener = None;
             }
         }

@@ -44,8 +44,28 @@ const READ: &str = "gatewright_catalog_read_seconds";
 
 /// What this room measures.
 pub const FAMILIES: &[Family] = &[
-    Family { name: REVISION, kind: FamilyKind::Gauge, labels: &[], help: "The catalog revision that this control plane publishes." },
-    Family { name: FAILURES, kind: FamilyKind::Counter, labels: &[], help: "Reads of the catalog that failed; the last snapshot stays published." },
-    Family { name: UNREADABLE, kind: FamilyKind::Gauge, labels: &[], help: "Rows and secrets of the catalog that could not be read at the last read of each." },
-    Family { name: READ, kind: FamilyKind::Histogram, labels: &[], help: "Time from learning of a new revision to publishing it." },
+    Family {
+        name: REVISION,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "The catalog revision that this control plane publishes.",
+    },
+    Family {
+        name: FAILURES,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Reads of the catalog that failed; the last snapshot stays published.",
+    },
+    Family {
+        name: UNREADABLE,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Rows and secrets of the catalog that could not be read at the last read of each.",
+    },
+    Family {
+        name: READ,
+        kind: FamilyKind::Histogram,
+        labels: &[],
+        help: "Time from learning of a new revision to publishing it.",
+    },
 ];

@@ -106,7 +106,11 @@ impl Resumes {
     async fn beyond(&self, epoch: Epoch, revision: Revision) -> Result<Base, LogError> {
         let head = self.log.head().await?;
         if head.epoch == epoch && head.revision < revision {
-            tracing::error!(head = head.revision.0, held = revision.0, "a node holds a sealed revision beyond the head");
+            tracing::error!(
+                head = head.revision.0,
+                held = revision.0,
+                "a node holds a sealed revision beyond the head"
+            );
             return self.end_epoch(epoch).await;
         }
         self.publisher.wake();

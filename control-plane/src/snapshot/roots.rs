@@ -2,7 +2,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use shared::catalog::{
-    Item, MASTER_KEY_ID, PEPPER_GENERATION, PEPPER_ID, Resource, SecretPurpose, SecretValue, Verifier, VerifierScheme, VirtualKey,
+    Item, MASTER_KEY_ID, PEPPER_GENERATION, PEPPER_ID, Resource, SecretPurpose, SecretValue, Verifier, VerifierScheme,
+    VirtualKey,
 };
 use shared::kernel::secret::{Secret, SecretBytes};
 use shared::kernel::virtual_key::hmac_digest;

@@ -32,7 +32,8 @@ fn resource(id: u128, version: u64) -> Resource {
 }
 
 fn secret(id: u128, version: u64) -> Resource {
-    let value = SecretValue { purpose: SecretPurpose::ProviderCredential, generation: 1, value: SecretBytes::new(vec![1]) };
+    let value =
+        SecretValue { purpose: SecretPurpose::ProviderCredential, generation: 1, value: SecretBytes::new(vec![1]) };
     Resource { item: Item::Secret(value), ..resource(id, version) }
 }
 
@@ -63,7 +64,8 @@ fn ring() -> Arc<KeyRing> {
 fn a_snapshot_counts_and_differs_exactly() {
     let first = Snapshot::empty(head(1)).edited(head(1), upserts(vec![resource(1, 1), resource(2, 1), secret(3, 1)]));
     assert_eq!((first.len(), told(&Diff::full(&first, &view())).0), (3, vec![1, 2, 3]));
-    let edit = Edit { upserts: vec![resource(2, 2), resource(1, 1), secret(3, 2)], deletes: vec![name(9)], ..Edit::default() };
+    let edit =
+        Edit { upserts: vec![resource(2, 2), resource(1, 1), secret(3, 2)], deletes: vec![name(9)], ..Edit::default() };
     let second = first.edited(head(2), edit);
     let diff = Diff::between(&first, &second, &view());
     assert_eq!(told(&diff), (vec![2, 3], vec![]));
@@ -191,9 +193,13 @@ async fn a_node_resumes_from_what_it_holds() {
     assert!(matches!(scene.base(&same, &current).await, Base::Snapshot(base) if Arc::ptr_eq(&base, &current)));
     // Kept in memory.
     scene.publisher.publish(at(4, &[1, 1]));
-    assert!(matches!(scene.base(&scene.held(&at(4, &[1, 1])), &current).await, Base::Snapshot(base) if base.head() == head(4)));
+    assert!(
+        matches!(scene.base(&scene.held(&at(4, &[1, 1])), &current).await, Base::Snapshot(base) if base.head() == head(4))
+    );
     // Known to the log alone: what changed, and the roots that are in no log.
-    let Base::Log(Revision(3), changed) = scene.base(&scene.held(&at(3, &[1])), &current).await else { panic!("no log") };
+    let Base::Log(Revision(3), changed) = scene.base(&scene.held(&at(3, &[1])), &current).await else {
+        panic!("no log")
+    };
     assert_eq!((changed.len(), changed.contains(&name(2))), (3, true));
     // A seal of somebody else, or none.
     let forged = Held { seal: vec![0; 36], ..same.clone() };

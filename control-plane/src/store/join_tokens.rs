@@ -112,7 +112,8 @@ impl Store {
     /// [`StoreError`] when the database does not answer.
     pub async fn join_token(&self, id: Uuid) -> Result<Option<JoinTokenRow>, StoreError> {
         let mut connection = self.acquire().await?;
-        let statement = "SELECT id, name, node_group, single_use, used, expires, revoked, created FROM join_tokens WHERE id = $1";
+        let statement =
+            "SELECT id, name, node_group, single_use, used, expires, revoked, created FROM join_tokens WHERE id = $1";
         Ok(sqlx::query_as(statement).bind(id).fetch_optional(&mut *connection).await?)
     }
 
@@ -128,8 +129,9 @@ impl Store {
         .bind(digest.as_slice())
         .fetch_optional(&mut *connection)
         .await?;
-        let first =
-            found.as_ref().filter(|row| row.used.is_none() && !row.single_use && row.revoked.is_none() && row.expires > Utc::now());
+        let first = found
+            .as_ref()
+            .filter(|row| row.used.is_none() && !row.single_use && row.revoked.is_none() && row.expires > Utc::now());
         if let Some(row) = first {
             sqlx::query("UPDATE join_tokens SET used = now() WHERE id = $1 AND used IS NULL")
                 .bind(row.id)

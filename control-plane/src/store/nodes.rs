@@ -76,7 +76,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn node_authority(&self) -> Result<Option<AuthorityRow>, StoreError> {
         let mut connection = self.acquire().await?;
-        Ok(sqlx::query_as("SELECT certificate, sealed_key FROM node_authority").fetch_optional(&mut *connection).await?)
+        Ok(sqlx::query_as("SELECT certificate, sealed_key FROM node_authority")
+            .fetch_optional(&mut *connection)
+            .await?)
     }
 
     /// Keeps a new authority, unless another replica was first.
@@ -113,7 +115,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn node(&self, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
         let mut connection = self.acquire().await?;
-        let statement = "SELECT id, node_group, facts, not_after, enrolled, last_seen, revoked FROM nodes WHERE id = $1";
+        let statement =
+            "SELECT id, node_group, facts, not_after, enrolled, last_seen, revoked FROM nodes WHERE id = $1";
         Ok(sqlx::query_as(statement).bind(id.uuid()).fetch_optional(&mut *connection).await?)
     }
 

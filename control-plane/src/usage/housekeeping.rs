@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::Utc;
 use shared::runtime::shutdown::Shutdown;
 
-use crate::store::usage::Retention;
 use crate::store::Store;
+use crate::store::usage::Retention;
 
 /// How often; one of all replicas does it.
 const INTERVAL: Duration = Duration::from_secs(3600);

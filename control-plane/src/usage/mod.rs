@@ -23,5 +23,10 @@ pub const FAMILIES: &[Family] = &[
         labels: &["result", "field"],
         help: "Usage records received from data planes, by result (inserted, duplicate, refused) and, when refused, by field.",
     },
-    Family { name: BATCH, kind: FamilyKind::Histogram, labels: &[], help: "Time from a batch of usage records to its commit." },
+    Family {
+        name: BATCH,
+        kind: FamilyKind::Histogram,
+        labels: &[],
+        help: "Time from a batch of usage records to its commit.",
+    },
 ];

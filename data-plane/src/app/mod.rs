@@ -29,11 +29,14 @@ use utoipa::openapi::OpenApi;
 pub use self::process::run;
 pub use self::upstreams::Upstreams;
 use self::usage::Usage;
-pub use crate::exchange::deliver::ReplyBody;
 use crate::exchange::Services;
 use crate::exchange::authenticate::Failures;
+pub use crate::exchange::deliver::ReplyBody;
 use crate::exchange::read::BodyBudget;
-use crate::link::{self, DialError, Dialer, EnrolError, Identity, IdentityError, LastGoodOptions, Link, LinkOptions, Pulse, UpstreamPulse};
+use crate::link::{
+    self, DialError, Dialer, EnrolError, Identity, IdentityError, LastGoodOptions, Link, LinkOptions, Pulse,
+    UpstreamPulse,
+};
 use crate::meter::refusals::Refusals;
 use crate::meter::sink::UsageSink;
 use crate::observe::aliases;
@@ -228,7 +231,14 @@ impl DataPlane {
     }
 }
 
-fn services(table: &Handle, clock: &FleetClock, pool: Pool, sink: Arc<dyn UsageSink>, limits: CallLimits, shutdown: &Shutdown) -> Arc<Services> {
+fn services(
+    table: &Handle,
+    clock: &FleetClock,
+    pool: Pool,
+    sink: Arc<dyn UsageSink>,
+    limits: CallLimits,
+    shutdown: &Shutdown,
+) -> Arc<Services> {
     Arc::new(Services {
         table: table.clone(),
         clock: clock.clone(),

@@ -80,7 +80,9 @@ pub async fn run(args: Args) -> Result<(), StartError> {
 fn node_key(args: &Args) -> Result<Option<Secret>, StartError> {
     let key = args.secrets_dir.as_deref().map(|folder| read_optional(folder, RootSecret::Node)).transpose()?.flatten();
     if args.data_dir.is_some() && key.is_none() {
-        tracing::warn!("without node.key (--secrets-dir) no copy of the catalog is kept: this node starts only with a control plane");
+        tracing::warn!(
+            "without node.key (--secrets-dir) no copy of the catalog is kept: this node starts only with a control plane"
+        );
     }
     Ok(key)
 }

@@ -15,7 +15,8 @@ impl Upstreams {
     /// # Errors
     /// [`StartError`], which names the file or the variable.
     pub fn of_process(settings: &OutboundSettings) -> Result<Self, StartError> {
-        let proxies = Proxies::read(&|name| std::env::var(name).ok()).map_err(|error| StartError::Proxy(Box::new(error)))?;
+        let proxies =
+            Proxies::read(&|name| std::env::var(name).ok()).map_err(|error| StartError::Proxy(Box::new(error)))?;
         Ok(Self(Pool::new(settings.client_config()?, proxies)))
     }
 }

@@ -32,7 +32,8 @@ impl Usage {
     pub(super) fn open(folder: Option<&Path>, limits: CallLimits, boot: BootId) -> Result<Self, StartError> {
         let Some(folder) = folder else { return Ok(Self::Memory(MemoryQueue::new(boot, MEMORY_RECORDS))) };
         let options = SpoolOptions { max_bytes: limits.spool_bytes, on_full: limits.on_spool_full, boot };
-        let (spool, recovered) = Spool::open(&folder.join(FOLDER), options).map_err(|error| StartError::Spool(Box::new(error)))?;
+        let (spool, recovered) =
+            Spool::open(&folder.join(FOLDER), options).map_err(|error| StartError::Spool(Box::new(error)))?;
         if recovered.records > 0 || recovered.damaged > 0 {
             tracing::info!(
                 records = recovered.records,

@@ -43,8 +43,16 @@ pub(crate) fn credential(headers: &HeaderMap) -> Result<&str, Box<Fault>> {
     }
     match found {
         Some(token) if !wrong_scheme => Ok(token),
-        None if !wrong_scheme => Err(unauthenticated("missing_api_key", "No API key was given: send `Authorization: Bearer <key>`.", "Not authenticated")),
-        _ => Err(unauthenticated("invalid_authentication_scheme", "The `Authorization` header must be `Bearer <key>`.", "Invalid authentication scheme.")),
+        None if !wrong_scheme => Err(unauthenticated(
+            "missing_api_key",
+            "No API key was given: send `Authorization: Bearer <key>`.",
+            "Not authenticated",
+        )),
+        _ => Err(unauthenticated(
+            "invalid_authentication_scheme",
+            "The `Authorization` header must be `Bearer <key>`.",
+            "Invalid authentication scheme.",
+        )),
     }
 }
 
@@ -97,10 +105,18 @@ pub(crate) fn authenticate(
         .retry_after(1),
         AuthRefusal::Unknown => unauthenticated("invalid_api_key", "The API key is not known.", "Invalid API key."),
         AuthRefusal::KeyExpired => unauthenticated("invalid_api_key", "The API key has expired.", "Invalid API key."),
-        AuthRefusal::AccountExpired => Fault::new(FaultKind::AccountDisabled, "account_disabled", "The account that the API key belongs to has expired.")
-            .detailed("Your account has expired. Please contact support to renew your account."),
-        AuthRefusal::Blocked => Fault::new(FaultKind::AccountDisabled, "account_disabled", "The API key, or the account it belongs to, is disabled.")
-            .detailed("Access denied, please contact your administrator."),
+        AuthRefusal::AccountExpired => Fault::new(
+            FaultKind::AccountDisabled,
+            "account_disabled",
+            "The account that the API key belongs to has expired.",
+        )
+        .detailed("Your account has expired. Please contact support to renew your account."),
+        AuthRefusal::Blocked => Fault::new(
+            FaultKind::AccountDisabled,
+            "account_disabled",
+            "The API key, or the account it belongs to, is disabled.",
+        )
+        .detailed("Access denied, please contact your administrator."),
         AuthRefusal::Closed => closed(),
     })
 }
@@ -125,7 +141,8 @@ impl Failures {
     /// Counts a failure; whether the address has sent too many.
     fn is_flood(&self, peer: IpAddr) -> bool {
         let now = Instant::now();
-        let refilled = |(left, since): (f64, Instant)| (left + now.duration_since(since).as_secs_f64() * PER_SECOND).min(BURST);
+        let refilled =
+            |(left, since): (f64, Instant)| (left + now.duration_since(since).as_secs_f64() * PER_SECOND).min(BURST);
         let mut buckets = self.buckets.lock();
         if buckets.len() >= ADDRESSES && !buckets.contains_key(&peer) {
             buckets.retain(|_, bucket| refilled(*bucket) < BURST);

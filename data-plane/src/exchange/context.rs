@@ -1,7 +1,7 @@
 //! What is known of a call from its first moment on, passed by hand from phase to phase.
 
-use std::sync::Arc;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};

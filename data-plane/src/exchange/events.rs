@@ -145,7 +145,10 @@ mod tests {
             (r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, Sight::Content),
             (r#"{"choices":[],"prompt_filter_results":[]}"#, Sight::Empty),
             (r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#, Sight::UsageOnly),
-            (r#"{"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#, Sight::Content),
+            (
+                r#"{"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+                Sight::Content,
+            ),
             (r#"{"error":{"message":"m"}}"#, Sight::Error),
             (r#"{"error":null,"choices":[{"delta":{"content":"x"}}]}"#, Sight::Content),
             (r#"{"anything":"else"}"#, Sight::Content),
@@ -161,10 +164,16 @@ mod tests {
 
     #[test]
     fn batches_without_anything_remarkable_are_known() {
-        for plain in ["data: {\"delta\":{\"content\":\"\\\"usage\\\": 3\"}}\n\n", "data: {\"usage\": null}\n\ndata: {\"usage\":null}\n\n", ""] {
+        for plain in [
+            "data: {\"delta\":{\"content\":\"\\\"usage\\\": 3\"}}\n\n",
+            "data: {\"usage\": null}\n\ndata: {\"usage\":null}\n\n",
+            "",
+        ] {
             assert!(!is_remarkable(plain.as_bytes()), "{plain}");
         }
-        for remarkable in ["data: {\"usage\":null}\n\ndata: {\"usage\" : {}}\n\n", "data: [DONE]\n\n", "data: {\"error\":{}}\n\n"] {
+        for remarkable in
+            ["data: {\"usage\":null}\n\ndata: {\"usage\" : {}}\n\n", "data: [DONE]\n\n", "data: {\"error\":{}}\n\n"]
+        {
             assert!(is_remarkable(remarkable.as_bytes()), "{remarkable}");
         }
     }

@@ -111,9 +111,11 @@ impl Fault {
             K::Unauthenticated => StatusCode::UNAUTHORIZED,
             K::Forbidden | K::AccountDisabled => StatusCode::FORBIDDEN,
             K::UnknownRouter => StatusCode::NOT_FOUND,
-            K::AmbiguousCredentials | K::InvalidRequest | K::ContextWindowExceeded | K::ContentPolicy | K::UpstreamRefused => {
-                StatusCode::BAD_REQUEST
-            }
+            K::AmbiguousCredentials
+            | K::InvalidRequest
+            | K::ContextWindowExceeded
+            | K::ContentPolicy
+            | K::UpstreamRefused => StatusCode::BAD_REQUEST,
             K::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             K::RateLimited | K::BudgetExceeded | K::UpstreamRateLimited => StatusCode::TOO_MANY_REQUESTS,
             K::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -144,9 +146,12 @@ impl Fault {
             K::RateLimited => "rate_limit_error",
             K::BudgetExceeded => "insufficient_quota",
             K::UpstreamRateLimited => "upstream_rate_limit_error",
-            K::Timeout | K::Connect | K::UpstreamAuth | K::UpstreamError | K::UpstreamInvalid | K::InterruptedStream => {
-                "upstream_error"
-            }
+            K::Timeout
+            | K::Connect
+            | K::UpstreamAuth
+            | K::UpstreamError
+            | K::UpstreamInvalid
+            | K::InterruptedStream => "upstream_error",
             K::QueueFull | K::PolicyUnavailable | K::Unavailable => "unavailable_error",
             K::Internal => "internal_error",
         }
@@ -177,13 +182,19 @@ mod tests {
             assert_eq!(body["detail"], "m");
             assert_eq!(body["error"]["param"], "p");
             let word = body["error"]["type"].as_str().unwrap();
-            assert_eq!(word == "invalid_request_error", status < 500 && !matches!(status, 401 | 403 | 429), "{kind}: {word}");
+            assert_eq!(
+                word == "invalid_request_error",
+                status < 500 && !matches!(status, 401 | 403 | 429),
+                "{kind}: {word}"
+            );
         }
     }
 
     #[test]
     fn an_upstreams_words_are_kept_and_ours_are_not_replaced() {
-        let mut fault = Fault::new(FaultKind::UpstreamRefused, "c", "m").with_status(StatusCode::UNPROCESSABLE_ENTITY).detailed("d");
+        let mut fault = Fault::new(FaultKind::UpstreamRefused, "c", "m")
+            .with_status(StatusCode::UNPROCESSABLE_ENTITY)
+            .detailed("d");
         fault.word = Some("BadRequestError".into());
         assert_eq!(fault.status().as_u16(), 422);
         let body: Value = serde_json::from_slice(&fault.body()).unwrap();

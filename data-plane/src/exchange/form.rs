@@ -26,7 +26,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// A form that is none, too large, too slow, cut short, or that cannot be kept.
-pub(super) async fn read<B>(headers: &HeaderMap, mut body: B, limit: usize, budget: &Arc<BodyBudget>) -> Result<(Form, Held), Box<Fault>>
+pub(super) async fn read<B>(
+    headers: &HeaderMap,
+    mut body: B,
+    limit: usize,
+    budget: &Arc<BodyBudget>,
+) -> Result<(Form, Held), Box<Fault>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -62,7 +67,9 @@ fn no_form(flaw: FormFlaw) -> Box<Fault> {
     let message = format!("The form cannot be read: {flaw}.");
     let (code, status) = match flaw {
         FormFlaw::Boundary => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-        FormFlaw::TooManyParts | FormFlaw::HeadTooLong | FormFlaw::FieldTooLong => ("request_too_complex", StatusCode::BAD_REQUEST),
+        FormFlaw::TooManyParts | FormFlaw::HeadTooLong | FormFlaw::FieldTooLong => {
+            ("request_too_complex", StatusCode::BAD_REQUEST)
+        }
         FormFlaw::Encoding => ("invalid_encoding", StatusCode::BAD_REQUEST),
         FormFlaw::Beginning | FormFlaw::Head | FormFlaw::Unfinished => ("invalid_form", StatusCode::BAD_REQUEST),
     };
@@ -71,5 +78,7 @@ fn no_form(flaw: FormFlaw) -> Box<Fault> {
 
 fn not_kept(error: &std::io::Error) -> Box<Fault> {
     tracing::error!(%error, "a form cannot be kept in the folder for temporary files");
-    Fault::new(FaultKind::Unavailable, "bodies_exhausted", "The form cannot be kept at the moment; try again later.").retry_after(5).closing()
+    Fault::new(FaultKind::Unavailable, "bodies_exhausted", "The form cannot be kept at the moment; try again later.")
+        .retry_after(5)
+        .closing()
 }

@@ -113,7 +113,8 @@ fn refused(body: &[u8], provider: &ProviderEntry, status: StatusCode) -> Box<Fau
         Some("content_policy_violation" | "content_filter") => FaultKind::ContentPolicy,
         _ => FaultKind::UpstreamRefused,
     };
-    let message = if said.message.is_empty() { "The model's server refused the request.".to_owned() } else { said.message };
+    let message =
+        if said.message.is_empty() { "The model's server refused the request.".to_owned() } else { said.message };
     let mut fault = Fault::new(kind, "upstream_refused", message).with_status(status);
     fault.word = said.kind;
     fault.param = said.param.map(Into::into);
@@ -152,7 +153,9 @@ pub(super) async fn whole(
         return text(kind, body, open);
     }
     let operation = open.context.endpoint.operation;
-    let body = dialect.answer(operation, &open.payload.json(), &body).ok_or_else(|| invalid("it is not what was asked for"))?;
+    let body = dialect
+        .answer(operation, &open.payload.json(), &body)
+        .ok_or_else(|| invalid("it is not what was asked for"))?;
     match look_whole(&body) {
         Whole::Answer(usage) => open.reported = usage,
         Whole::Error => return Err(told_error(&body, provider)),
@@ -183,7 +186,10 @@ fn text(kind: Option<HeaderValue>, body: Bytes, open: &mut Open) -> Result<Reply
 
 /// Holds a stream back until an event says something: until then a failure is a real status, and another provider may
 /// be tried.
-pub(super) async fn first_event(mut body: AnswerBody, provider: &ProviderEntry) -> Result<(AnswerBody, Splitter, Bytes), Box<Fault>> {
+pub(super) async fn first_event(
+    mut body: AnswerBody,
+    provider: &ProviderEntry,
+) -> Result<(AnswerBody, Splitter, Bytes), Box<Fault>> {
     let mut splitter = Splitter::default();
     let mut held: Vec<Bytes> = Vec::new();
     loop {

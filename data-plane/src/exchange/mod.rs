@@ -109,7 +109,11 @@ pub(crate) struct Arrival<B> {
 ///
 /// # Errors
 /// The fault that the caller is told.
-pub(crate) async fn run<B>(services: Arc<Services>, endpoint: &'static Endpoint, arrival: Arrival<B>) -> Result<Response<ReplyBody>, Box<Fault>>
+pub(crate) async fn run<B>(
+    services: Arc<Services>,
+    endpoint: &'static Endpoint,
+    arrival: Arrival<B>,
+) -> Result<Response<ReplyBody>, Box<Fault>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -126,7 +130,9 @@ where
         let call = match (&payload, endpoint.takes) {
             (Payload::Json(body), Takes::Json(parse)) => parse(body)?,
             (Payload::Form(form), Takes::Form(parse)) => parse(form)?,
-            _ => return Err(Fault::new(FaultKind::Internal, "internal_error", "The request was read in another form.")),
+            _ => {
+                return Err(Fault::new(FaultKind::Internal, "internal_error", "The request was read in another form."));
+            }
         };
         begin(&services, &mut tail, call, payload, held)
     });
@@ -136,7 +142,12 @@ where
 }
 
 /// Reads the body in the form that the endpoint takes.
-async fn receive<B>(services: &Services, endpoint: &Endpoint, headers: &HeaderMap, body: B) -> Result<(Payload, Held), Box<Fault>>
+async fn receive<B>(
+    services: &Services,
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    body: B,
+) -> Result<(Payload, Held), Box<Fault>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -168,7 +179,11 @@ fn begin(services: &Services, tail: &mut Tail, call: Call, payload: Payload, hel
     Ok(drains)
 }
 
-async fn answer(services: Arc<Services>, mut tail: Tail, headers: HeaderMap) -> Result<Response<ReplyBody>, Box<Fault>> {
+async fn answer(
+    services: Arc<Services>,
+    mut tail: Tail,
+    headers: HeaderMap,
+) -> Result<Response<ReplyBody>, Box<Fault>> {
     match attempt::attempt(&services, &mut tail, &headers).await {
         Ok(reply) => Ok(deliver::deliver(tail, reply).await),
         Err(fault) => Err(failed(&mut tail, fault)),

@@ -74,7 +74,8 @@ impl Drop for Held {
 /// # Errors
 /// A body that is too large, or encoded.
 pub(crate) fn check_head(headers: &HeaderMap, limit: usize) -> Result<(), Box<Fault>> {
-    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded =
+        headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
         return Err(Fault::new(
             FaultKind::InvalidRequest,
@@ -99,7 +100,12 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
 ///
 /// # Errors
 /// A body that is too large, too slow, cut short, or more than the process can hold now.
-pub(crate) async fn read<B>(headers: &HeaderMap, mut body: B, limit: usize, budget: &Arc<BodyBudget>) -> Result<(Bytes, Held), Box<Fault>>
+pub(crate) async fn read<B>(
+    headers: &HeaderMap,
+    mut body: B,
+    limit: usize,
+    budget: &Arc<BodyBudget>,
+) -> Result<(Bytes, Held), Box<Fault>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -164,7 +170,9 @@ pub(super) fn too_slow() -> Box<Fault> {
 }
 
 fn cut_short() -> Box<Fault> {
-    Fault::new(FaultKind::ClientGone, "incomplete_body", "The body was cut short.").with_status(StatusCode::BAD_REQUEST).closing()
+    Fault::new(FaultKind::ClientGone, "incomplete_body", "The body was cut short.")
+        .with_status(StatusCode::BAD_REQUEST)
+        .closing()
 }
 
 pub(super) fn no_memory() -> Box<Fault> {

@@ -17,7 +17,12 @@ const QUOTED: usize = 128;
 ///
 /// # Errors
 /// A name that means nothing, a router that may not be used, or one of another kind.
-pub(crate) fn resolve(table: &Table, principal: &Principal, requested: &str, endpoint: &Endpoint) -> Result<Arc<RouterEntry>, Box<Fault>> {
+pub(crate) fn resolve(
+    table: &Table,
+    principal: &Principal,
+    requested: &str,
+    endpoint: &Endpoint,
+) -> Result<Arc<RouterEntry>, Box<Fault>> {
     let router = table.resolve(principal, requested).ok_or_else(|| unknown(requested))?;
     match table.access(principal, &router) {
         Access::Allowed => {}

@@ -24,8 +24,8 @@ use crate::meter::reported::Reported;
 use crate::meter::sink::SinkFull;
 use crate::meter::text::Said;
 use crate::meter::tokenizer::{Counted, count};
-use crate::observe::metrics::{self, RequestInFlight};
 use crate::observe::access_log;
+use crate::observe::metrics::{self, RequestInFlight};
 use crate::table::{Principal, RouterEntry};
 use crate::vitals::ProviderVitals;
 
@@ -86,7 +86,12 @@ pub(crate) struct Open {
 }
 
 impl Tail {
-    pub(crate) fn new(services: Arc<Services>, context: Context, principal: Principal, in_flight: RequestInFlight) -> Self {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        context: Context,
+        principal: Principal,
+        in_flight: RequestInFlight,
+    ) -> Self {
         let working = services.in_flight.token();
         let open = Open {
             services,
@@ -184,7 +189,11 @@ impl Open {
         match (self.reported, self.counted) {
             (Some(reported), _) => (reported.tokens, reported.bounded),
             (None, Some(counted)) => {
-                let tokens = TokenUsage { prompt: counted.prompt, completion: Some(counted.completion), ..TokenUsage::default() };
+                let tokens = TokenUsage {
+                    prompt: counted.prompt,
+                    completion: Some(counted.completion),
+                    ..TokenUsage::default()
+                };
                 (tokens, true)
             }
             (None, None) => (TokenUsage::default(), false),

@@ -301,7 +301,10 @@ impl Stream {
         let mut out = BytesMut::new();
         if let Some(dress) = &self.dress {
             let now = facts(&self.tail);
-            dress.renderer.closing(&Facts { tokens: now.tokens, cost: now.cost, impact: now.impact, ..dress.facts.clone() }, &mut out);
+            dress.renderer.closing(
+                &Facts { tokens: now.tokens, cost: now.cost, impact: now.impact, ..dress.facts.clone() },
+                &mut out,
+            );
         }
         self.end(Ending::Completed);
         out.freeze()

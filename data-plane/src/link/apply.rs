@@ -136,7 +136,13 @@ fn build(
                     recording.commit(&commit);
                 }
                 let built = draft.and_then(|draft| finish(&base, draft, begin, commit));
-                return Some(built.map(|(table, held)| Built { table, held, full: begin.mode() == SyncMode::Full, began, recording }));
+                return Some(built.map(|(table, held)| Built {
+                    table,
+                    held,
+                    full: begin.mode() == SyncMode::Full,
+                    began,
+                    recording,
+                }));
             }
         }
     }

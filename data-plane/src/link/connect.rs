@@ -189,11 +189,14 @@ impl Dialer {
                     let line = line.clone();
                     async move {
                         let (ours, theirs) = tokio::io::duplex(LINE_BUFFER);
-                        line.send(theirs).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionRefused))?;
+                        line.send(theirs)
+                            .await
+                            .map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionRefused))?;
                         Ok::<_, std::io::Error>(TokioIo::new(ours))
                     }
                 });
-                let failed = |source| DialError::Connect { address: "the control plane of this process".to_owned(), source };
+                let failed =
+                    |source| DialError::Connect { address: "the control plane of this process".to_owned(), source };
                 endpoint.connect_with_connector(connector).await.map_err(failed)?
             }
         })
@@ -222,12 +225,17 @@ impl Address {
             Some(Host::Ipv6(address)) => (address.is_loopback(), address.to_string()),
         };
         if !is_here && !tls && !insecure {
-            return Err(bad("it is another machine and the way there is not encrypted; https is expected, or --insecure, which allows that"));
+            return Err(bad(
+                "it is another machine and the way there is not encrypted; https is expected, or --insecure, which allows that",
+            ));
         }
         if !address.username().is_empty() || address.password().is_some() || address.query().is_some() {
             return Err(bad("it must hold no user, password or query"));
         }
-        let name = tls.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("its host is no name that a certificate can carry"))?;
+        let name = tls
+            .then(|| ServerName::try_from(host.clone()))
+            .transpose()
+            .map_err(|_| bad("its host is no name that a certificate can carry"))?;
         let port = address.port_or_known_default().ok_or_else(|| bad("it names no port"))?;
         // TLS is spoken below HTTP/2, by the connector.
         let text = address.as_str();

@@ -115,7 +115,9 @@ enum Failed {
 impl From<Status> for Failed {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => Self::Refused(status.message().to_owned()),
+            Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => {
+                Self::Refused(status.message().to_owned())
+            }
             code => Self::Now(format!("{code:?}: {}", status.message())),
         }
     }
@@ -139,7 +141,12 @@ impl Dialer {
     ///
     /// # Errors
     /// [`EnrolError`] when waiting does not help.
-    pub async fn join(&self, folder: Option<&Path>, token: Option<&Secret>, shutdown: &Shutdown) -> Result<bool, EnrolError> {
+    pub async fn join(
+        &self,
+        folder: Option<&Path>,
+        token: Option<&Secret>,
+        shutdown: &Shutdown,
+    ) -> Result<bool, EnrolError> {
         if !self.is_tls() {
             return Ok(true);
         }
@@ -170,11 +177,16 @@ impl Dialer {
 
     async fn enrol(&self, token: Option<&Secret>) -> Result<Member, EnrolError> {
         let token = token.filter(|token| !token.expose().is_empty()).ok_or(EnrolError::NoToken)?;
-        let fingerprint = token.expose().split_once('.').map(|(_, print)| print.to_owned()).ok_or(EnrolError::NoFingerprint)?;
+        let fingerprint =
+            token.expose().split_once('.').map(|(_, print)| print.to_owned()).ok_or(EnrolError::NoFingerprint)?;
         let tls = Arc::new(pinned(fingerprint)?);
         // One key for all tries: an answer that was lost is given again to the same key.
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let request = EnrollRequest { join_token: token.expose().to_owned(), csr_der: certificate_request(&key)?, facts: facts() };
+        let request = EnrollRequest {
+            join_token: token.expose().to_owned(),
+            csr_der: certificate_request(&key)?,
+            facts: facts(),
+        };
         let mut backoff = Backoff::default();
         loop {
             let failed = match self.ask_to_enrol(&tls, request.clone()).await {
@@ -247,14 +259,24 @@ impl Dialer {
 impl Member {
     fn of(kept: &Kept) -> Option<Result<Self, EnrolError>> {
         let certificate = STANDARD.decode(&kept.certificate).ok()?;
-        let authorities = kept.authorities.iter().map(|one| STANDARD.decode(one)).collect::<Result<Vec<_>, _>>().ok()?;
+        let authorities =
+            kept.authorities.iter().map(|one| STANDARD.decode(one)).collect::<Result<Vec<_>, _>>().ok()?;
         let key = SecretBytes::new(STANDARD.decode(&kept.key).ok()?);
         let tls = match show(&certificate, &authorities, &key) {
             Ok(tls) => Arc::new(tls),
             Err(error) => return Some(Err(error.into())),
         };
         let (issued, not_after) = (kept.issued_unix_s, kept.not_after_unix_s);
-        Some(Ok(Self { node: kept.node, group: kept.group.clone(), issued, not_after, certificate, authorities, key, tls }))
+        Some(Ok(Self {
+            node: kept.node,
+            group: kept.group.clone(),
+            issued,
+            not_after,
+            certificate,
+            authorities,
+            key,
+            tls,
+        }))
     }
 
     /// How long until it is time for the next certificate: two thirds of its life, give or take a tenth.

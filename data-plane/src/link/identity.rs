@@ -53,12 +53,13 @@ impl Identity {
         let path = folder.join(FILE);
         let failed = |source| IdentityError::File { path: path.clone(), source };
         let node = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                NodeId::from_uuid(Uuid::try_parse(text.trim()).map_err(|_| IdentityError::Content { path: path.clone() })?)
-            }
+            Ok(text) => NodeId::from_uuid(
+                Uuid::try_parse(text.trim()).map_err(|_| IdentityError::Content { path: path.clone() })?,
+            ),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let node = NodeId::generate();
-                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+                let mut file =
+                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
                 writeln!(file, "{node}").and_then(|()| file.sync_all()).map_err(failed)?;
                 node
             }

@@ -29,8 +29,8 @@ pub use connect::{DialError, Dialer, LocalLine};
 pub use enroll::EnrolError;
 pub use identity::{Identity, IdentityError};
 pub use last_good::LastGoodOptions;
-pub(crate) use report::start as report_usage;
 pub use options::{LinkOptions, Pulse, PulseSource, UpstreamPulse};
+pub(crate) use report::start as report_usage;
 pub use subscribe::Link;
 
 use shared::runtime::metrics::{Family, FamilyKind};
@@ -47,15 +47,60 @@ const BACKLOG: &str = "gatewright_usage_backlog";
 
 /// What this room measures.
 pub const FAMILIES: &[Family] = &[
-    Family { name: REVISION, kind: FamilyKind::Gauge, labels: &[], help: "The catalog revision by which this data plane decides." },
-    Family { name: AGE, kind: FamilyKind::Gauge, labels: &[], help: "Time since this data plane last knew that its catalog was the newest." },
-    Family { name: CONNECTED, kind: FamilyKind::Gauge, labels: &[], help: "1 while this data plane follows a control plane, else 0." },
-    Family { name: REJECTED, kind: FamilyKind::Counter, labels: &["kind", "code"], help: "Resources that could not be applied, by kind and code." },
-    Family { name: STANDING, kind: FamilyKind::Gauge, labels: &[], help: "Resources of the current catalog that could not be applied." },
-    Family { name: REFUSED, kind: FamilyKind::Counter, labels: &[], help: "Catalogs refused as a whole; the last one stays in use." },
-    Family { name: APPLY, kind: FamilyKind::Histogram, labels: &[], help: "Time from the begin of a revision to its use." },
-    Family { name: COPY_ERRORS, kind: FamilyKind::Counter, labels: &[], help: "Failures to read or write the copy of the catalog on disk." },
-    Family { name: BACKLOG, kind: FamilyKind::Gauge, labels: &[], help: "Usage records that the control plane has not acknowledged." },
+    Family {
+        name: REVISION,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "The catalog revision by which this data plane decides.",
+    },
+    Family {
+        name: AGE,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Time since this data plane last knew that its catalog was the newest.",
+    },
+    Family {
+        name: CONNECTED,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "1 while this data plane follows a control plane, else 0.",
+    },
+    Family {
+        name: REJECTED,
+        kind: FamilyKind::Counter,
+        labels: &["kind", "code"],
+        help: "Resources that could not be applied, by kind and code.",
+    },
+    Family {
+        name: STANDING,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Resources of the current catalog that could not be applied.",
+    },
+    Family {
+        name: REFUSED,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Catalogs refused as a whole; the last one stays in use.",
+    },
+    Family {
+        name: APPLY,
+        kind: FamilyKind::Histogram,
+        labels: &[],
+        help: "Time from the begin of a revision to its use.",
+    },
+    Family {
+        name: COPY_ERRORS,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Failures to read or write the copy of the catalog on disk.",
+    },
+    Family {
+        name: BACKLOG,
+        kind: FamilyKind::Gauge,
+        labels: &[],
+        help: "Usage records that the control plane has not acknowledged.",
+    },
 ];
 
 /// A count as a gauge's number.

@@ -147,7 +147,12 @@ impl Carrier {
         Ok(())
     }
 
-    async fn send(&self, sender: &mpsc::Sender<UsageBatch>, open: &mut VecDeque<u64>, batch: Batch) -> Result<(), String> {
+    async fn send(
+        &self,
+        sender: &mpsc::Sender<UsageBatch>,
+        open: &mut VecDeque<u64>,
+        batch: Batch,
+    ) -> Result<(), String> {
         let Batch { boot, seq, records } = batch;
         open.push_back(seq);
         let batch = UsageBatch { node_id: self.node.to_bytes(), boot_id: boot.to_bytes(), seq, records };
@@ -201,7 +206,10 @@ impl Carrier {
     }
 
     /// The source may read files. Nothing when it panicked.
-    async fn with_source<R: Send + 'static>(&self, work: impl FnOnce(&mut dyn RecordSource) -> R + Send + 'static) -> Option<R> {
+    async fn with_source<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn RecordSource) -> R + Send + 'static,
+    ) -> Option<R> {
         let source = Arc::clone(&self.source);
         spawn_blocking(move || work(&mut *source.lock())).await.ok()
     }

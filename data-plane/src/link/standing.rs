@@ -44,7 +44,18 @@ pub(super) struct Standing {
 impl Standing {
     pub(super) fn new(table: Handle, clock: FleetClock, catalog: Condition, max_stale: Option<Duration>) -> Self {
         let now = Instant::now();
-        Self { table, clock, catalog, max_stale, held: None, fresh: now, connected: false, head: 0, copy: None, copy_fresh: now }
+        Self {
+            table,
+            clock,
+            catalog,
+            max_stale,
+            held: None,
+            fresh: now,
+            connected: false,
+            head: 0,
+            copy: None,
+            copy_fresh: now,
+        }
     }
 
     /// Puts the catalog of the last run in place. A copy that cannot be used leaves the node waiting for a control plane.
@@ -57,7 +68,9 @@ impl Standing {
                     self.put_back(loaded);
                 }
             }
-            Ok(Err(error)) => tracing::error!(%error, folder = %folder.display(), "there is no copy of the catalog on disk"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, folder = %folder.display(), "there is no copy of the catalog on disk")
+            }
             Err(_) => tracing::error!(folder = %folder.display(), "reading the catalog's copy failed"),
         }
     }

@@ -60,7 +60,14 @@ enum Ended {
 impl Link {
     /// Over a table that is empty or came from the last run.
     #[must_use]
-    pub fn new(dialer: Dialer, options: LinkOptions, table: Handle, clock: FleetClock, catalog: Condition, shutdown: Shutdown) -> Self {
+    pub fn new(
+        dialer: Dialer,
+        options: LinkOptions,
+        table: Handle,
+        clock: FleetClock,
+        catalog: Condition,
+        shutdown: Shutdown,
+    ) -> Self {
         let standing = Standing::new(table, clock, catalog, options.max_stale);
         Self { dialer, options, standing, shutdown }
     }
@@ -97,7 +104,9 @@ impl Link {
                         self.dialer.give_up();
                     }
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no control plane; serving what is held"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "no control plane; serving what is held")
+                }
             }
             let pause = backoff.next();
             // Ages move on while nobody is there.
@@ -115,7 +124,9 @@ impl Link {
         if sender.try_send(self.hello()).is_err() {
             return Ended::Closed;
         }
-        let mut client = ConfigSyncClient::new(connection).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+        let mut client = ConfigSyncClient::new(connection)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT);
         let messages = match timeout(ANSWER_WITHIN, client.sync(ReceiverStream::new(receiver))).await {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => return Ended::Status(status),
@@ -127,7 +138,11 @@ impl Link {
         }
     }
 
-    async fn exchange(&mut self, mut messages: Streaming<ControlMessage>, sender: &mpsc::Sender<NodeMessage>) -> Result<(), Ended> {
+    async fn exchange(
+        &mut self,
+        mut messages: Streaming<ControlMessage>,
+        sender: &mpsc::Sender<NodeMessage>,
+    ) -> Result<(), Ended> {
         let mut transfer: Option<Transfer> = None;
         let (mut beat, mut tick) = (interval(HEARTBEAT), interval(TICK));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -239,11 +254,12 @@ impl Link {
     fn disconnected(&mut self, ended: &Ended) {
         self.standing.disconnected();
         match ended {
-            Ended::Status(status) => tracing::warn!(code = ?status.code(), reason = status.message(), "the stream of the catalog ended"),
+            Ended::Status(status) => {
+                tracing::warn!(code = ?status.code(), reason = status.message(), "the stream of the catalog ended")
+            }
             ended => tracing::warn!(reason = %ended, "the stream of the catalog ended"),
         }
     }
-
 }
 
 /// The revision under way, once it is built; for ever when there is none.

@@ -48,7 +48,10 @@ struct Played {
     reports: Peers<UsageBatch, UsageAck>,
 }
 
-async fn hand_over<In, Out: Send + 'static>(to: &Peers<In, Out>, messages: Streaming<In>) -> Result<Response<Outgoing<Out>>, Status> {
+async fn hand_over<In, Out: Send + 'static>(
+    to: &Peers<In, Out>,
+    messages: Streaming<In>,
+) -> Result<Response<Outgoing<Out>>, Status> {
     let (answers, outgoing) = mpsc::channel(16);
     to.send(Peer { messages, answers }).await.map_err(|_| Status::unavailable("the test is over"))?;
     Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
@@ -97,7 +100,8 @@ struct Node {
 }
 
 fn quick_shutdown(readiness: &Readiness) -> Shutdown {
-    let timing = DrainTiming { min_drain: Duration::ZERO, drain_timeout: Duration::ZERO, flush_timeout: Duration::from_secs(5) };
+    let timing =
+        DrainTiming { min_drain: Duration::ZERO, drain_timeout: Duration::ZERO, flush_timeout: Duration::from_secs(5) };
     Shutdown::new(readiness.clone(), timing)
 }
 
@@ -136,7 +140,8 @@ impl Peer<NodeMessage, ControlMessage> {
     /// The next message that is no sign of life.
     async fn hear(&mut self) -> node_message::Message {
         loop {
-            let message = timeout(Duration::from_secs(10), self.messages.message()).await.expect("a message within 10 s");
+            let message =
+                timeout(Duration::from_secs(10), self.messages.message()).await.expect("a message within 10 s");
             match message.unwrap().expect("an open stream").message.unwrap() {
                 node_message::Message::Heartbeat(_) => {}
                 message => return message,
@@ -277,7 +282,8 @@ async fn a_revision_that_does_not_fit_is_refused_whole() {
     peer.tell().full(3, &world.resources).await;
     peer.ack().await;
     let blocked = Resource { version: 9, blocked: true, ..world.get(MEMBER_KEY) };
-    let cases: [(u64, Option<u64>, &str); 3] = [(2, None, "older"), (5, Some(4), "revision 3 is held"), (4, Some(3), "digest")];
+    let cases: [(u64, Option<u64>, &str); 3] =
+        [(2, None, "older"), (5, Some(4), "revision 3 is held"), (4, Some(3), "digest")];
     for (revision, base, reason) in cases {
         peer.tell().begin(EPOCH, revision, base).await;
         peer.tell().chunk(vec![encode(&blocked)], vec![]).await;
@@ -348,13 +354,22 @@ async fn half_of_the_keys_do_not_vanish_without_a_word() {
     let mut peer = control.sync().await;
     peer.hello().await;
     let mut resources = world.resources.clone();
-    resources.extend((0..30).map(|n| fixture::foreign_key(Uuid::from_u128(0x1000 + n), Some(fixture::MEMBER), &format!("k{n}"))));
+    resources.extend(
+        (0..30).map(|n| fixture::foreign_key(Uuid::from_u128(0x1000 + n), Some(fixture::MEMBER), &format!("k{n}"))),
+    );
     peer.tell().full(1, &resources).await;
     peer.ack().await;
     peer.tell().full(2, &world.resources).await;
     assert!(peer.nack().await.reason.contains("2 of 32 keys"));
     assert_eq!(node.table.load().key_count(), 32);
-    let begin = Begin { epoch: EPOCH.to_bytes(), revision: 2, mode: SyncMode::Full.into(), base_revision: 0, total: 0, confirmed: true };
+    let begin = Begin {
+        epoch: EPOCH.to_bytes(),
+        revision: 2,
+        mode: SyncMode::Full.into(),
+        base_revision: 0,
+        total: 0,
+        confirmed: true,
+    };
     peer.tell().say(control_message::Message::Begin(begin)).await;
     peer.tell().chunk(world.resources.iter().map(encode).collect(), vec![]).await;
     peer.tell().commit(2, &digest_of(&world.resources)).await;
@@ -453,9 +468,11 @@ async fn the_age_of_a_copy_is_counted_from_when_it_was_the_newest() {
     let begin = Begin { epoch: EPOCH.to_bytes(), revision: 1, mode: SyncMode::Full.into(), ..Begin::default() };
     let chunk = Chunk { upserts: world.resources.iter().map(encode).collect(), deletes: vec![] };
     let commit = Commit { revision: 1, digest: Some(digest_to_wire(&digest_of(&world.resources))), seal: vec![] };
-    for message in
-        [control_message::Message::Begin(begin), control_message::Message::Chunk(chunk), control_message::Message::Commit(commit)]
-    {
+    for message in [
+        control_message::Message::Begin(begin),
+        control_message::Message::Chunk(chunk),
+        control_message::Message::Commit(commit),
+    ] {
         peer.answers.send(Ok(ControlMessage { control_unix_us, message: Some(message) })).await.unwrap();
     }
     peer.ack().await;
@@ -524,7 +541,8 @@ async fn records_are_sent_until_they_are_acknowledged() {
     let mut next = async || timeout(Duration::from_secs(10), control.reports.recv()).await.unwrap().unwrap();
     // Both go out without waiting; the stream breaks after the first was acknowledged.
     let mut first = next().await;
-    let seqs = [first.messages.message().await.unwrap().unwrap().seq, first.messages.message().await.unwrap().unwrap().seq];
+    let seqs =
+        [first.messages.message().await.unwrap().unwrap().seq, first.messages.message().await.unwrap().unwrap().seq];
     assert_eq!(seqs, [4, 6]);
     first.answers.send(Ok(UsageAck { seq: 4 })).await.unwrap();
     first.answers.send(Err(Status::unavailable("the ledger is away"))).await.unwrap();

@@ -95,7 +95,10 @@ fn calls_are_counted() {
     assert_eq!(answered(Operation::Chat, &answer).text, "I am fine, thank you <|endoftext|>!");
     for vocabulary in [UsageTokenizer::Gpt2, UsageTokenizer::Cl100kBase] {
         let counted = count(vocabulary, Operation::Chat, body, &Said::Whole(answer.clone()));
-        assert!(counted.prompt.is_some_and(|prompt| (7..12).contains(&prompt)) && (8..20).contains(&counted.completion), "{counted:?}");
+        assert!(
+            counted.prompt.is_some_and(|prompt| (7..12).contains(&prompt)) && (8..20).contains(&counted.completion),
+            "{counted:?}"
+        );
     }
     let counted = count(UsageTokenizer::Gpt2, Operation::Chat, body, &Said::Nothing);
     assert_eq!(counted.completion, 0);

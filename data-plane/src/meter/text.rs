@@ -88,7 +88,9 @@ fn input(value: Option<&Value>, countable: &mut Countable) {
 fn documents(value: Option<&Value>, countable: &mut Countable) {
     match value {
         Some(Value::String(text)) => countable.add(text),
-        Some(Value::Object(document)) => countable.add(document.get("text").and_then(Value::as_str).unwrap_or_default()),
+        Some(Value::Object(document)) => {
+            countable.add(document.get("text").and_then(Value::as_str).unwrap_or_default())
+        }
         Some(Value::Array(items)) => items.iter().for_each(|item| documents(Some(item), countable)),
         _ => {}
     }

@@ -50,7 +50,12 @@ fn scaled(count: u64, share: f64) -> u64 {
     if share >= 1.0 || share <= 0.0 {
         return count;
     }
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate"
+    )]
     let all = (count as f64 / share).ceil() as u64;
     all
 }

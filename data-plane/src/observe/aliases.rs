@@ -17,8 +17,18 @@ const ANSWER: &[&str] = &["endpoint", "model", "status_code"];
 
 /// The families.
 pub(crate) const FAMILIES: &[Family] = &[
-    Family { name: REQUESTS, kind: FamilyKind::Counter, labels: ANSWER, help: "Calls of routers, as OpenGateLLM counts them." },
-    Family { name: DURATION, kind: FamilyKind::Histogram, labels: ANSWER, help: "Time of calls of routers, as OpenGateLLM measures it." },
+    Family {
+        name: REQUESTS,
+        kind: FamilyKind::Counter,
+        labels: ANSWER,
+        help: "Calls of routers, as OpenGateLLM counts them.",
+    },
+    Family {
+        name: DURATION,
+        kind: FamilyKind::Histogram,
+        labels: ANSWER,
+        help: "Time of calls of routers, as OpenGateLLM measures it.",
+    },
     Family {
         name: FIRST_TOKEN,
         kind: FamilyKind::Histogram,
@@ -31,7 +41,12 @@ pub(crate) const FAMILIES: &[Family] = &[
         labels: &["endpoint", "model"],
         help: "Completion tokens by the time of the whole call, as OpenGateLLM measures them.",
     },
-    Family { name: TOKENS, kind: FamilyKind::Counter, labels: &["endpoint", "model", "type"], help: "Tokens used, as OpenGateLLM counts them." },
+    Family {
+        name: TOKENS,
+        kind: FamilyKind::Counter,
+        labels: &["endpoint", "model", "type"],
+        help: "Tokens used, as OpenGateLLM counts them.",
+    },
 ];
 
 /// The series of one router at one endpoint.
@@ -50,7 +65,8 @@ pub(super) struct AnswerAliases {
 
 impl RouteAliases {
     pub(super) fn new(endpoint: &'static str, router: &str) -> Self {
-        let tokens = |kind: &'static str| counter!(TOKENS, "endpoint" => endpoint, "model" => router.to_owned(), "type" => kind);
+        let tokens =
+            |kind: &'static str| counter!(TOKENS, "endpoint" => endpoint, "model" => router.to_owned(), "type" => kind);
         Self {
             speed: histogram!(SPEED, "endpoint" => endpoint, "model" => router.to_owned()),
             prompt: tokens("prompt"),

@@ -29,27 +29,98 @@ const RECORDS_LOST: &str = "gatewright_usage_records_lost_total";
 
 /// The families, for whoever reads a dashboard.
 pub(crate) const FAMILIES: &[Family] = &[
-    Family { name: REQUESTS, kind: FamilyKind::Counter, labels: &["router", "endpoint", "status", "outcome", "fault"], help: "Requests answered, by endpoint, router, status, outcome and fault." },
-    Family { name: DURATION, kind: FamilyKind::Histogram, labels: &["router", "endpoint"], help: "From the head of a request to the last byte of its answer." },
-    Family { name: FIRST_TOKEN, kind: FamilyKind::Histogram, labels: &["router", "endpoint"], help: "From the head of a request to the first content of its answer." },
-    Family { name: TOKENS, kind: FamilyKind::Counter, labels: &["router", "endpoint", "type"], help: "Tokens used, by router and type (prompt, completion, cached, reasoning)." },
-    Family { name: COST, kind: FamilyKind::Counter, labels: &["router", "endpoint"], help: "Cost of calls in billionths of the unit of the prices, by router." },
-    Family { name: AUTH_FAILURES, kind: FamilyKind::Counter, labels: &["code"], help: "Requests whose credential was missing, malformed, unknown, expired or disabled, by the code of the answer." },
-    Family { name: ATTEMPTS, kind: FamilyKind::Counter, labels: &["provider", "kind", "fault"], help: "Calls of providers, by provider, its kind and the fault (none when it answered)." },
-    Family { name: UPSTREAM_DURATION, kind: FamilyKind::Histogram, labels: &["provider", "kind"], help: "From the sending of a request to a provider to the end of its answer." },
-    Family { name: UPSTREAM_IN_FLIGHT, kind: FamilyKind::Gauge, labels: &["provider"], help: "Calls under way at a provider." },
-    Family { name: UPSTREAM_FAILURES, kind: FamilyKind::Gauge, labels: &["provider"], help: "Calls of a provider that failed since the last that did not: 0 is healthy." },
-    Family { name: IN_FLIGHT, kind: FamilyKind::Gauge, labels: &["endpoint"], help: "Requests being read, forwarded or answered, by endpoint." },
+    Family {
+        name: REQUESTS,
+        kind: FamilyKind::Counter,
+        labels: &["router", "endpoint", "status", "outcome", "fault"],
+        help: "Requests answered, by endpoint, router, status, outcome and fault.",
+    },
+    Family {
+        name: DURATION,
+        kind: FamilyKind::Histogram,
+        labels: &["router", "endpoint"],
+        help: "From the head of a request to the last byte of its answer.",
+    },
+    Family {
+        name: FIRST_TOKEN,
+        kind: FamilyKind::Histogram,
+        labels: &["router", "endpoint"],
+        help: "From the head of a request to the first content of its answer.",
+    },
+    Family {
+        name: TOKENS,
+        kind: FamilyKind::Counter,
+        labels: &["router", "endpoint", "type"],
+        help: "Tokens used, by router and type (prompt, completion, cached, reasoning).",
+    },
+    Family {
+        name: COST,
+        kind: FamilyKind::Counter,
+        labels: &["router", "endpoint"],
+        help: "Cost of calls in billionths of the unit of the prices, by router.",
+    },
+    Family {
+        name: AUTH_FAILURES,
+        kind: FamilyKind::Counter,
+        labels: &["code"],
+        help: "Requests whose credential was missing, malformed, unknown, expired or disabled, by the code of the answer.",
+    },
+    Family {
+        name: ATTEMPTS,
+        kind: FamilyKind::Counter,
+        labels: &["provider", "kind", "fault"],
+        help: "Calls of providers, by provider, its kind and the fault (none when it answered).",
+    },
+    Family {
+        name: UPSTREAM_DURATION,
+        kind: FamilyKind::Histogram,
+        labels: &["provider", "kind"],
+        help: "From the sending of a request to a provider to the end of its answer.",
+    },
+    Family {
+        name: UPSTREAM_IN_FLIGHT,
+        kind: FamilyKind::Gauge,
+        labels: &["provider"],
+        help: "Calls under way at a provider.",
+    },
+    Family {
+        name: UPSTREAM_FAILURES,
+        kind: FamilyKind::Gauge,
+        labels: &["provider"],
+        help: "Calls of a provider that failed since the last that did not: 0 is healthy.",
+    },
+    Family {
+        name: IN_FLIGHT,
+        kind: FamilyKind::Gauge,
+        labels: &["endpoint"],
+        help: "Requests being read, forwarded or answered, by endpoint.",
+    },
     Family { name: BODY_BYTES, kind: FamilyKind::Gauge, labels: &[], help: "Memory that request bodies hold." },
-    Family { name: RETRIES_REFUSED, kind: FamilyKind::Counter, labels: &[], help: "Retries not made because their share of the traffic was spent." },
-    Family { name: RECORDS_LOST, kind: FamilyKind::Counter, labels: &[], help: "Usage records that could not be kept because the backlog was full." },
+    Family {
+        name: RETRIES_REFUSED,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Retries not made because their share of the traffic was spent.",
+    },
+    Family {
+        name: RECORDS_LOST,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Usage records that could not be kept because the backlog was full.",
+    },
 ];
+
+/// Series by router and endpoint.
+type Routes = HashMap<(Option<RouterId>, &'static str), Arc<RouteMeters>>;
+
+/// Series by provider and fault.
+type Attempts = HashMap<(ProviderId, Option<FaultKind>), (Counter, Histogram)>;
 
 /// Handles of every series in use.
 #[derive(Default)]
 pub(crate) struct Meters {
-    routes: RwLock<HashMap<(Option<RouterId>, &'static str), Arc<RouteMeters>>>,
-    attempts: RwLock<HashMap<(ProviderId, Option<FaultKind>), (Counter, Histogram)>>,
+    routes: RwLock<Routes>,
+    attempts: RwLock<Attempts>,
     in_flight: RwLock<HashMap<&'static str, Gauge>>,
 }
 
@@ -198,7 +269,8 @@ impl Meters {
 impl RouteMeters {
     fn new(endpoint: &'static str, record: &UsageRecord) -> Self {
         let router = record.router_name.clone();
-        let tokens = |kind: &'static str| counter!(TOKENS, "router" => router.clone(), "endpoint" => endpoint, "type" => kind);
+        let tokens =
+            |kind: &'static str| counter!(TOKENS, "router" => router.clone(), "endpoint" => endpoint, "type" => kind);
         Self {
             endpoint,
             answers: RwLock::default(),

@@ -49,19 +49,35 @@ impl CallTrace {
     }
 
     /// Makes the spans of a call that has ended, and hands them over. `now` is when everything was told.
-    pub(crate) fn finish(&self, operation: Operation, record: &UsageRecord, router: Option<&RouterEntry>, now: Duration) {
+    pub(crate) fn finish(
+        &self,
+        operation: Operation,
+        record: &UsageRecord,
+        router: Option<&RouterEntry>,
+        now: Duration,
+    ) {
         let Some(traces) = traces() else { return };
         let mut spans = Vec::with_capacity(self.phases.len() + self.attempts.len() + 4);
         spans.push(self.root(operation, record, now));
         self.push_phases(record, now, &mut spans);
         for (number, (attempt, (place, begun))) in record.attempts.iter().zip(&self.attempts).enumerate() {
             let between = (*begun, *begun + attempt.latency);
-            let span = Builder::new(format!("{} {}", name(operation), attempt.upstream_model), SpanKind::Client, place, record.started, between)
-                .text("gen_ai.operation.name", name(operation))
-                .text("gen_ai.request.model", &*attempt.upstream_model)
-                .number("gatewright.attempt", number as u64 + 1);
+            let span = Builder::new(
+                format!("{} {}", name(operation), attempt.upstream_model),
+                SpanKind::Client,
+                place,
+                record.started,
+                between,
+            )
+            .text("gen_ai.operation.name", name(operation))
+            .text("gen_ai.request.model", &*attempt.upstream_model)
+            .number("gatewright.attempt", number as u64 + 1);
             let answered = attempt.fault.is_none();
-            let span = if answered { usage(span, record).text("gen_ai.response.model", &*attempt.upstream_model) } else { span };
+            let span = if answered {
+                usage(span, record).text("gen_ai.response.model", &*attempt.upstream_model)
+            } else {
+                span
+            };
             spans.push(upstream(span, attempt, router).done());
         }
         traces.hand_over(spans);
@@ -90,7 +106,9 @@ impl CallTrace {
         let span = usage(span, record);
         match record.fault {
             // Whoever asks wrongly, or leaves, is no failure of a server.
-            Some(fault) if record.status >= 500 || record.outcome == Outcome::Interrupted => span.failed(fault.as_str()).done(),
+            Some(fault) if record.status >= 500 || record.outcome == Outcome::Interrupted => {
+                span.failed(fault.as_str()).done()
+            }
             Some(fault) => span.text("error.type", fault.as_str()).done(),
             None => span.done(),
         }

@@ -61,10 +61,12 @@ pub(crate) fn boundary(content_type: &str) -> Result<&str, FormFlaw> {
         return Err(FormFlaw::Boundary);
     }
     let named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
-    let mut found = named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary")).map(|(_, value)| value.trim());
+    let mut found =
+        named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary")).map(|(_, value)| value.trim());
     let value = found.next().ok_or(FormFlaw::Boundary)?;
     let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-    let fits = (1..=BOUNDARY_MOST).contains(&value.len()) && value.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"');
+    let fits = (1..=BOUNDARY_MOST).contains(&value.len())
+        && value.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"');
     if fits && found.next().is_none() { Ok(value) } else { Err(FormFlaw::Boundary) }
 }
 

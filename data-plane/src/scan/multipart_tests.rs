@@ -20,7 +20,8 @@ fn any_cut_gives_the_same_parts() {
     let whole = parse(FORM.as_bytes(), FORM.len()).unwrap();
     let names: Vec<&str> = whole.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, ["model", "file", "empty"]);
-    let content = |part: &Part| &FORM[usize::try_from(part.content.start).unwrap()..usize::try_from(part.content.end).unwrap()];
+    let content =
+        |part: &Part| &FORM[usize::try_from(part.content.start).unwrap()..usize::try_from(part.content.end).unwrap()];
     assert_eq!(content(&whole[0]), "whisper");
     assert_eq!(content(&whole[1]), "RIFF\r\n--b\r\n--b1\r\n--b");
     assert_eq!((content(&whole[2]), whole[2].text.as_deref()), ("", Some("")));

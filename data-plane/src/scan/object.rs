@@ -99,9 +99,14 @@ fn members<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Result<Vec<Member<'a
 
 /// Two members of one name would be read as one here and as the other upstream.
 fn refuse_duplicates(members: &[Member<'_>]) -> Result<(), Flaw> {
-    let second = |pair: (&Member<'_>, &Member<'_>)| (pair.0.name == pair.1.name).then(|| pair.0.value.start.max(pair.1.value.start));
+    let second = |pair: (&Member<'_>, &Member<'_>)| {
+        (pair.0.name == pair.1.name).then(|| pair.0.value.start.max(pair.1.value.start))
+    };
     let twice = if members.len() <= 24 {
-        members.iter().enumerate().find_map(|(n, one)| members.iter().skip(n + 1).find_map(|other| second((one, other))))
+        members
+            .iter()
+            .enumerate()
+            .find_map(|(n, one)| members.iter().skip(n + 1).find_map(|other| second((one, other))))
     } else {
         // Sorting, not hashing: names that collide cost nothing extra.
         let mut sorted: Vec<&Member<'_>> = members.iter().collect();

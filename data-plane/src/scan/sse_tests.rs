@@ -11,7 +11,10 @@ const WIRES: &[&str] = &[
     "\n\n\n\ndata: a\n\n",
 ];
 
-fn run(pieces: &[&[u8]]) -> (Vec<u8>, Vec<(Option<Vec<u8>>, Vec<u8>)>) {
+/// The name of an event, where it has one, and its data.
+type Event = (Option<Vec<u8>>, Vec<u8>);
+
+fn run(pieces: &[&[u8]]) -> (Vec<u8>, Vec<Event>) {
     let mut splitter = Splitter::default();
     let (mut bytes, mut seen) = (Vec::new(), Vec::new());
     let mut take = |batch: Bytes| {

@@ -25,7 +25,12 @@ pub(crate) const FAMILIES: &[Family] = &[
         labels: &[],
         help: "Usage records lost because the spool was full or could not be written.",
     },
-    Family { name: FSYNC, kind: FamilyKind::Histogram, labels: &[], help: "How long an fsync of the usage spool takes." },
+    Family {
+        name: FSYNC,
+        kind: FamilyKind::Histogram,
+        labels: &[],
+        help: "How long an fsync of the usage spool takes.",
+    },
     Family {
         name: UNSYNCED,
         kind: FamilyKind::Gauge,

@@ -55,7 +55,11 @@ impl<'a> Fields<'a> {
             Some(count) if (least..=most).contains(&count) => Ok(Some(count)),
             _ => {
                 let shown: String = String::from_utf8_lossy(member.bytes(self.bytes)).chars().take(32).collect();
-                Err(Fault::invalid("invalid_value", name, format!("`{name}` is {shown}: a whole number from {least} to {most} is expected.")))
+                Err(Fault::invalid(
+                    "invalid_value",
+                    name,
+                    format!("`{name}` is {shown}: a whole number from {least} to {most} is expected."),
+                ))
             }
         }
     }
@@ -82,7 +86,8 @@ impl<'a> Fields<'a> {
             _ => return Err(wrong("stream_options", "an object")),
         }
         let begin = options.value.start;
-        let inner = object::inner(self.bytes, options.value.clone()).map_err(|flaw| refused(&flaw).about("stream_options"))?;
+        let inner =
+            object::inner(self.bytes, options.value.clone()).map_err(|flaw| refused(&flaw).about("stream_options"))?;
         let wish = match inner.iter().find(|member| member.name == "include_usage") {
             None => UsageWish::Silent { inside: begin + 1, empty: inner.is_empty() },
             Some(member) => match member.shape {

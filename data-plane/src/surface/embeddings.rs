@@ -35,8 +35,11 @@ fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
         Shape::Text if input.value.len() > 2 => {}
         Shape::Array(count) if count > 0 => {}
         Shape::Text | Shape::Array(_) => {
-            let fault = Fault::invalid("invalid_value", "input", "`input` is empty: a text, texts or tokens are expected.");
-            return Err(fault.with_status(StatusCode::UNPROCESSABLE_ENTITY).detailed("Input must not be an empty object."));
+            let fault =
+                Fault::invalid("invalid_value", "input", "`input` is empty: a text, texts or tokens are expected.");
+            return Err(fault
+                .with_status(StatusCode::UNPROCESSABLE_ENTITY)
+                .detailed("Input must not be an empty object."));
         }
         _ => return Err(wrong("input", "a text, a list of texts, or tokens")),
     }

@@ -53,7 +53,9 @@ mod tests {
     #[test]
     fn only_plain_ids_come_back() {
         assert_eq!(of("x-request-id", "My_request-1").request, "My_request-1");
-        for odd in ["", "a b", "<b>", "a;b", "é", "%0d", "12345678901234567890123456789012345678901234567890123456789012345"] {
+        for odd in
+            ["", "a b", "<b>", "a;b", "é", "%0d", "12345678901234567890123456789012345678901234567890123456789012345"]
+        {
             let Ok(value) = HeaderValue::from_bytes(odd.as_bytes()) else { continue };
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, value);
@@ -70,7 +72,13 @@ mod tests {
     fn traces_are_recognised() {
         let trace = "0af7651916cd43dd8448eb211c80319c";
         assert_eq!(of("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").trace, trace);
-        for bad in ["", "00", "00-xyz-1-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-0AF7651916CD43DD8448EB211C80319C-1-01"] {
+        for bad in [
+            "",
+            "00",
+            "00-xyz-1-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-1-01",
+        ] {
             assert_eq!(of("traceparent", bad).trace, "", "{bad}");
         }
     }

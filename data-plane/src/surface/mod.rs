@@ -172,7 +172,8 @@ impl PublicService {
             let status = response.status().as_u16();
             let latency = begun.elapsed();
             let (request_id, method) = (ids.request.as_str(), method.as_str());
-            let line = Plain { request_id, trace_id: &ids.trace, client: peer, method, path: name, status, fault, latency };
+            let line =
+                Plain { request_id, trace_id: &ids.trace, client: peer, method, path: name, status, fault, latency };
             plain(&line);
             traces::plain(ids.span, &line, clock.now());
             if let Some(code) = refused.as_deref() {
@@ -192,13 +193,16 @@ impl PublicService {
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let Some(route) = route.filter(|_| !self.is_off(parts.uri.path())) else { return Err(nobody_serves(&parts.method)) };
+        let Some(route) = route.filter(|_| !self.is_off(parts.uri.path())) else {
+            return Err(nobody_serves(&parts.method));
+        };
         if let Err(allowed) = route.check(&parts.method) {
             return Ok(wrong_method(allowed, parts.version));
         }
         match route {
             Route::Call(endpoint) => {
-                let arrival = Arrival { ids: asked.ids, begun: asked.begun, peer: asked.peer, headers: parts.headers, body };
+                let arrival =
+                    Arrival { ids: asked.ids, begun: asked.begun, peer: asked.peer, headers: parts.headers, body };
                 run(self.services, endpoint, arrival).await
             }
             Route::Models => models::list(&self.services, &parts.headers, asked.peer),

@@ -17,7 +17,11 @@ use crate::exchange::resolve::unknown;
 use crate::table::{RouterEntry, Table};
 
 /// Every router that the caller may use.
-pub(super) fn list(services: &Services, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Response<ReplyBody>, Box<Fault>> {
+pub(super) fn list(
+    services: &Services,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<Response<ReplyBody>, Box<Fault>> {
     let table = services.table.load();
     let principal = authenticate(&table, headers, peer, services.clock.now(), &services.failures)?;
     let data: Vec<Value> = table.routers_for(&principal).iter().map(|router| render(&table, router)).collect();
@@ -34,7 +38,9 @@ pub(super) fn retrieve(
     let table = services.table.load();
     let principal = authenticate(&table, headers, peer, services.clock.now(), &services.failures)?;
     let name = percent_decode_str(name).decode_utf8_lossy();
-    let router = table.resolve(&principal, &name).filter(|router| !router.providers.is_empty() && table.may_use(&principal, router));
+    let router = table
+        .resolve(&principal, &name)
+        .filter(|router| !router.providers.is_empty() && table.may_use(&principal, router));
     let router = router.ok_or_else(|| unknown(&name))?;
     Ok(answer(Bytes::from(render(&table, &router).to_string())))
 }

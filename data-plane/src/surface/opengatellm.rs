@@ -23,7 +23,11 @@ impl Renderer for OpenGateLlm {
         let Ok(members) = object::read(body, Bounds::ANSWER) else { return body.clone() };
         let before = members.iter().find(|member| member.name == "usage").map(|member| member.bytes(body));
         let usage = usage(facts, before.and_then(|bytes| serde_json::from_slice(bytes).ok()));
-        dress(body, &members, &[("id", quoted(&facts.id)), ("model", quoted(&facts.router)), ("usage", Bytes::from(usage.to_string()))])
+        dress(
+            body,
+            &members,
+            &[("id", quoted(&facts.id)), ("model", quoted(&facts.router)), ("usage", Bytes::from(usage.to_string()))],
+        )
     }
 
     fn event(&self, facts: &Facts, data: &[u8], out: &mut BytesMut) {
@@ -112,7 +116,11 @@ mod tests {
     fn whole_answers_are_dressed_where_members_lie() {
         let body = Bytes::from_static(b"{\"id\":\"x\", \"model\" : \"up\",\"choices\":[1],\"usage\":{\"prompt_tokens\":5,\"prompt_tokens_details\":{\"cached_tokens\":1}},\"vendor\":1.0e1}");
         let text = String::from_utf8(DRESS.whole(&facts(), &body).to_vec()).unwrap();
-        assert!(text.starts_with("{\"id\":\"0123\", \"model\" : \"my \\\"router\\\"\",\"choices\":[1],") && text.ends_with(",\"vendor\":1.0e1}"), "{text}");
+        assert!(
+            text.starts_with("{\"id\":\"0123\", \"model\" : \"my \\\"router\\\"\",\"choices\":[1],")
+                && text.ends_with(",\"vendor\":1.0e1}"),
+            "{text}"
+        );
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["usage"]["total_tokens"], 12);
         assert_eq!(value["usage"]["cost"], 0.000_001_5);
@@ -127,13 +135,23 @@ mod tests {
     #[test]
     fn streams_are_dressed_event_by_event() {
         let mut out = BytesMut::new();
-        DRESS.event(&facts(), b"{\"id\":\"x\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"model\":\"up\"}", &mut out);
+        DRESS.event(
+            &facts(),
+            b"{\"id\":\"x\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"model\":\"up\"}",
+            &mut out,
+        );
         DRESS.closing(&facts(), &mut out);
         let text = String::from_utf8(out.to_vec()).unwrap();
         let events: Vec<&str> = text.split_terminator("\n\n").collect();
-        assert_eq!(events[0], "data: {\"id\":\"0123\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"model\":\"my \\\"router\\\"\"}");
+        assert_eq!(
+            events[0],
+            "data: {\"id\":\"0123\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"model\":\"my \\\"router\\\"\"}"
+        );
         let chunk: Value = serde_json::from_str(events[1].strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!((chunk["choices"].as_array().unwrap().len(), chunk["usage"]["total_tokens"].as_u64()), (0, Some(12)));
+        assert_eq!(
+            (chunk["choices"].as_array().unwrap().len(), chunk["usage"]["total_tokens"].as_u64()),
+            (0, Some(12))
+        );
         assert_eq!(events[2], "data: [DONE]");
     }
 }

@@ -40,7 +40,11 @@ fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
     }
     match fields.required(documents)?.shape {
         Shape::Array(0) => {
-            let fault = Fault::invalid("invalid_value", documents, format!("`{documents}` is empty: at least one document is expected."));
+            let fault = Fault::invalid(
+                "invalid_value",
+                documents,
+                format!("`{documents}` is empty: at least one document is expected."),
+            );
             return Err(fault.with_status(StatusCode::UNPROCESSABLE_ENTITY));
         }
         Shape::Array(count) if count > DOCUMENTS_MOST => return Err(too_many(documents, DOCUMENTS_MOST)),

@@ -20,14 +20,21 @@ fn chat_requests_are_read() {
     assert_eq!(call.requested, "a/b");
     assert_eq!(&body[call.place], r#""a\/b""#);
     assert_eq!(call.streamed, Some(UsageWish::Absent { after: body.find("true").unwrap() + 4 }));
-    let wish = |options: &str| parse(&chat::ENDPOINT, &format!(r#"{{"model":"m","messages":[],"stream":true,"stream_options":{options}}}"#)).unwrap().streamed;
+    let wish = |options: &str| {
+        parse(&chat::ENDPOINT, &format!(r#"{{"model":"m","messages":[],"stream":true,"stream_options":{options}}}"#))
+            .unwrap()
+            .streamed
+    };
     assert_eq!(wish(r#"{"include_usage":true}"#), Some(UsageWish::Yes));
     assert!(matches!(wish("null"), Some(UsageWish::Null(_))));
     assert!(matches!(wish("{ }"), Some(UsageWish::Silent { empty: true, .. })));
     assert!(matches!(wish(r#"{"other":1}"#), Some(UsageWish::Silent { empty: false, .. })));
     assert!(matches!(wish(r#"{"include_usage":false}"#), Some(UsageWish::No(_))));
     for quiet in [r#""stream":false"#, r#""stream":null"#, r#""n":2"#, r#""max_tokens":5,"max_completion_tokens":5"#] {
-        assert_eq!(parse(&chat::ENDPOINT, &format!(r#"{{"model":"m","messages":[],{quiet}}}"#)).unwrap().streamed, None);
+        assert_eq!(
+            parse(&chat::ENDPOINT, &format!(r#"{{"model":"m","messages":[],{quiet}}}"#)).unwrap().streamed,
+            None
+        );
     }
 }
 
@@ -46,8 +53,16 @@ fn every_refusal_names_its_field() {
         (with(r#""stream":1"#), "invalid_type", Some("stream")),
         (with(r#""stream":true,"stream_options":5"#), "invalid_type", Some("stream_options")),
         (with(r#""stream_options":[]"#), "invalid_type", Some("stream_options")),
-        (with(r#""stream":true,"stream_options":{"include_usage":1}"#), "invalid_type", Some("stream_options.include_usage")),
-        (with(r#""stream":true,"stream_options":{"include_usage":true,"include_usage":false}"#), "duplicate_parameter", Some("stream_options")),
+        (
+            with(r#""stream":true,"stream_options":{"include_usage":1}"#),
+            "invalid_type",
+            Some("stream_options.include_usage"),
+        ),
+        (
+            with(r#""stream":true,"stream_options":{"include_usage":true,"include_usage":false}"#),
+            "duplicate_parameter",
+            Some("stream_options"),
+        ),
         (with(r#""max_tokens":-1"#), "invalid_value", Some("max_tokens")),
         (with(r#""max_tokens":1.5"#), "invalid_value", Some("max_tokens")),
         (with(r#""max_tokens":2147483648"#), "invalid_value", Some("max_tokens")),
@@ -64,7 +79,13 @@ fn every_refusal_names_its_field() {
         let refusal = parse(&chat::ENDPOINT, &body).unwrap_err();
         assert_eq!((refusal.0.as_str(), refusal.1.as_deref()), (code, param), "{}", &body[..body.len().min(200)]);
     }
-    for (input, code) in [("\"\"", "invalid_value"), ("[]", "invalid_value"), ("5", "invalid_type"), ("null", "missing_required_parameter"), ("{}", "invalid_type")] {
+    for (input, code) in [
+        ("\"\"", "invalid_value"),
+        ("[]", "invalid_value"),
+        ("5", "invalid_type"),
+        ("null", "missing_required_parameter"),
+        ("{}", "invalid_type"),
+    ] {
         let refusal = parse(&embeddings::ENDPOINT, &format!(r#"{{"model":"m","input":{input}}}"#)).unwrap_err();
         assert_eq!((refusal.0.as_str(), refusal.1.as_deref()), (code, Some("input")), "{input}");
     }
@@ -94,17 +115,42 @@ fn texts_that_go_on_are_asked_for() {
     let call = |member: &str| parse(&completions::ENDPOINT, &format!(r#"{{"model":"m",{member}}}"#));
     assert!(call(r#""prompt":"Once","max_tokens":0"#).unwrap().streamed.is_none());
     assert!(call(r#""prompt":[1,2],"stream":true"#).unwrap().streamed.is_some());
-    for (member, param) in [(r#""n":1"#, "prompt"), (r#""prompt":{}"#, "prompt"), (r#""prompt":"x","n":-1"#, "n"), (r#""prompt":"x","max_tokens":-1"#, "max_tokens")] {
+    for (member, param) in [
+        (r#""n":1"#, "prompt"),
+        (r#""prompt":{}"#, "prompt"),
+        (r#""prompt":"x","n":-1"#, "n"),
+        (r#""prompt":"x","max_tokens":-1"#, "max_tokens"),
+    ] {
         assert_eq!(call(member).unwrap_err().1.as_deref(), Some(param), "{member}");
     }
 }
 
 #[test]
 fn paths_are_compared_letter_by_letter() {
-    for served in ["/v1/chat/completions", "/v1/completions", "/v1/rerank", "/v2/rerank", "/v1/audio/transcriptions", "/v1/embeddings", "/v1/models", "/v1/models/a/b%2Fc", "/health"] {
+    for served in [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/v1/audio/transcriptions",
+        "/v1/embeddings",
+        "/v1/models",
+        "/v1/models/a/b%2Fc",
+        "/health",
+    ] {
         assert!(PublicService::serves(served), "{served}");
     }
-    for other in ["/", "/v1", "/v1/models/", "/V1/models", "/v1/chat/completions/", "/v1//models", "/v1/admin/users", "/openapi.json", ""] {
+    for other in [
+        "/",
+        "/v1",
+        "/v1/models/",
+        "/V1/models",
+        "/v1/chat/completions/",
+        "/v1//models",
+        "/v1/admin/users",
+        "/openapi.json",
+        "",
+    ] {
         assert!(!PublicService::serves(other), "{other}");
     }
 }

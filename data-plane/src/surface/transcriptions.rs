@@ -28,7 +28,8 @@ fn renderer(profile: Compatibility) -> Option<&'static dyn Renderer> {
 
 fn parse(form: &Form) -> Result<Call, Box<Fault>> {
     let model = only(form, "model")?.ok_or_else(|| missing("model"))?;
-    let requested = model.text.clone().filter(|text| !text.is_empty()).ok_or_else(|| wrong("model", "the name of a model"))?;
+    let requested =
+        model.text.clone().filter(|text| !text.is_empty()).ok_or_else(|| wrong("model", "the name of a model"))?;
     let file = only(form, "file")?.ok_or_else(|| missing("file"))?;
     if file.content.is_empty() {
         return Err(wrong("file", "a recording, not an empty file"));

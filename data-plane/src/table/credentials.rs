@@ -43,7 +43,9 @@ pub fn resolve_reference(reference: &str) -> Result<Secret, ReferenceError> {
     };
     let value = Secret::new(value);
     match value.expose().trim() {
-        "" if reference.starts_with("env:") => Err(ReferenceError::Variable(reference.chars().skip(4).take(200).collect())),
+        "" if reference.starts_with("env:") => {
+            Err(ReferenceError::Variable(reference.chars().skip(4).take(200).collect()))
+        }
         "" => Err(ReferenceError::Length(reference.chars().skip(5).take(200).collect())),
         trimmed => Ok(Secret::new(trimmed.to_owned())),
     }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::finish::rejection;
 use super::rows::{
-    KeyRow, LimitRow, OrganizationRow, ProviderRow, RoleRow, RouterRow, SecretRow, SettingRow, Stray, UserRow, Versioned,
+    KeyRow, LimitRow, OrganizationRow, ProviderRow, RoleRow, RouterRow, SecretRow, SettingRow, Stray, UserRow,
+    Versioned,
 };
 use super::{Rows, Table};
 
@@ -119,7 +120,10 @@ impl Draft {
         let (id, version, blocked) = (resource.id, resource.version, resource.blocked);
         let mut shell = resource;
         // The noun is taken out; what is left is the envelope.
-        let item = std::mem::replace(&mut shell.item, Item::Setting(Setting { name: String::new(), value_json: String::new() }));
+        let item = std::mem::replace(
+            &mut shell.item,
+            Item::Setting(Setting { name: String::new(), value_json: String::new() }),
+        );
         match item {
             Item::Key(key) => self.accept_key(&shell, key),
             Item::User(user) => {
@@ -132,7 +136,12 @@ impl Draft {
             }
             Item::Role(role) => self.roles.push((id, Some(Arc::new(RoleRow::read(&shell, &role))))),
             Item::Router(router) => {
-                let row = RouterRow { version, organization: shell.parent(Kind::Organization), blocked, noun: Arc::new(router) };
+                let row = RouterRow {
+                    version,
+                    organization: shell.parent(Kind::Organization),
+                    blocked,
+                    noun: Arc::new(router),
+                };
                 self.routers.push((id, Some(Arc::new(row))));
             }
             Item::Provider(provider) => self.accept_provider(&shell, provider),
@@ -171,11 +180,13 @@ impl Draft {
     fn accept_limit(&mut self, shell: &Resource, limit: Limit) {
         match LimitRow::scope_of(&shell.parents) {
             Some(scope) => {
-                let row = LimitRow { version: shell.version, scope: Some(scope), blocked: shell.blocked, noun: Some(limit) };
+                let row =
+                    LimitRow { version: shell.version, scope: Some(scope), blocked: shell.blocked, noun: Some(limit) };
                 self.limits.push((shell.id, Some(Arc::new(row))));
             }
             None => {
-                let text = "a limit of this scope is not known to this build: a role and a router are expected as parents";
+                let text =
+                    "a limit of this scope is not known to this build: a role and a router are expected as parents";
                 self.refuse(shell, Kind::Limit, RejectCode::MissingFeature, text.to_owned());
             }
         }
@@ -247,7 +258,9 @@ impl Draft {
                 row.blocked = envelope.as_ref().map_or(row.blocked, |it| it.blocked);
             }),
             Kind::Secret => amended(&base.secrets, id, &mut self.secrets, |row: &mut SecretRow| row.version = version),
-            Kind::Setting => amended(&base.setting_rows, id, &mut self.settings, |row: &mut SettingRow| row.version = version),
+            Kind::Setting => {
+                amended(&base.setting_rows, id, &mut self.settings, |row: &mut SettingRow| row.version = version)
+            }
             Kind::Project | Kind::Budget | Kind::Guardrail => false,
         };
         if kept {
@@ -267,7 +280,13 @@ impl Draft {
 }
 
 /// The row that the base has already at this version: a FULL after a reconnect then shares nearly everything.
-fn reused<V: Versioned>(draft: &Draft, base: &Rows<V>, id: Uuid, version: u64, good: impl Fn(&V) -> bool) -> Option<Arc<V>> {
+fn reused<V: Versioned>(
+    draft: &Draft,
+    base: &Rows<V>,
+    id: Uuid,
+    version: u64,
+    good: impl Fn(&V) -> bool,
+) -> Option<Arc<V>> {
     let same_lineage = draft.full && draft.base.epoch == Some(draft.epoch);
     let row = base.get(&id).filter(|row| same_lineage && row.version() == version && good(row))?;
     Some(Arc::clone(row))

@@ -68,7 +68,8 @@ impl Draft {
         let (by_public_id, by_digest) = self.key_indexes(&old_keys, &keys);
         let touched_users: Vec<Uuid> = self.users.iter().map(|(id, _)| *id).collect();
         let (_, users) = merge.rows(Kind::User, &base.users, std::mem::take(&mut self.users));
-        let (_, organizations) = merge.rows(Kind::Organization, &base.organizations, std::mem::take(&mut self.organizations));
+        let (_, organizations) =
+            merge.rows(Kind::Organization, &base.organizations, std::mem::take(&mut self.organizations));
         let (_, roles) = merge.rows(Kind::Role, &base.roles, std::mem::take(&mut self.roles));
         let (old_secrets, secrets) = merge.rows(Kind::Secret, &base.secrets, std::mem::take(&mut self.secrets));
         let (_, setting_rows) = merge.rows(Kind::Setting, &base.setting_rows, std::mem::take(&mut self.settings));
@@ -88,7 +89,9 @@ impl Draft {
             routing: Arc::clone(&base.routing),
             settings: settings(&setting_rows),
             peppers: peppers(&secrets),
-            closed: Arc::new(strays.iter().flat_map(|(_, stray)| stray.closes.iter().copied()).collect::<BTreeSet<_>>()),
+            closed: Arc::new(
+                strays.iter().flat_map(|(_, stray)| stray.closes.iter().copied()).collect::<BTreeSet<_>>(),
+            ),
             revoked: still_revoked(&base, self.epoch, self.revision),
             rejections: Arc::default(),
             stale: false,
@@ -148,9 +151,7 @@ impl Draft {
         let touched = base.edited(std::mem::take(&mut self.providers));
         let new_secrets: BTreeSet<Uuid> =
             secrets.changes_since(old_secrets, Arc::ptr_eq).map(|change| change.key).collect();
-        let names_new_secret = |row: &ProviderRow| {
-            matches!(&row.noun.credential, Credential::Sealed(secret) if new_secrets.contains(&secret.uuid()))
-        };
+        let names_new_secret = |row: &ProviderRow| matches!(&row.noun.credential, Credential::Sealed(secret) if new_secrets.contains(&secret.uuid()));
         let mut changes = Changes::new();
         for (id, row) in touched.iter() {
             let reference = Ref { kind: Kind::Provider, id: *id };
@@ -167,7 +168,10 @@ impl Draft {
             match compile(*id, &row.noun, secrets) {
                 Ok(entry) => {
                     self.rejections.remove(&reference);
-                    changes.push((*id, Some(Arc::new(ProviderRow { entry: Some(Arc::new(entry)), ..ProviderRow::clone(row) }))));
+                    changes.push((
+                        *id,
+                        Some(Arc::new(ProviderRow { entry: Some(Arc::new(entry)), ..ProviderRow::clone(row) })),
+                    ));
                 }
                 Err((code, text)) => {
                     self.rejections.insert(reference, rejection(reference, row.version, code, text));
@@ -194,7 +198,8 @@ impl Draft {
                 edit(scope, &mut |grant| grant.limits.push((change.key, Arc::clone(row))));
             }
         }
-        let changes = edited.into_iter().map(|(scope, grant)| (scope, (!grant.limits.is_empty()).then(|| Arc::new(grant))));
+        let changes =
+            edited.into_iter().map(|(scope, grant)| (scope, (!grant.limits.is_empty()).then(|| Arc::new(grant))));
         base.edited(changes)
     }
 
@@ -203,9 +208,21 @@ impl Draft {
     fn check_references(&mut self, table: &Table, keys: &[Uuid], users: &[Uuid]) {
         let told = keys.iter().map(|id| (Kind::Key, *id)).chain(users.iter().map(|id| (Kind::User, *id)));
         let mut suspects: Vec<Ref> = told.map(|(kind, id)| Ref { kind, id }).collect();
-        suspects.extend(table.limits.changes_since(&self.base.limits, Arc::ptr_eq).map(|it| Ref { kind: Kind::Limit, id: it.key }));
-        suspects.extend(table.providers.changes_since(&self.base.providers, Arc::ptr_eq).map(|it| Ref { kind: Kind::Provider, id: it.key }));
-        suspects.extend(table.routers.changes_since(&self.base.routers, Arc::ptr_eq).map(|it| Ref { kind: Kind::Router, id: it.key }));
+        suspects.extend(
+            table.limits.changes_since(&self.base.limits, Arc::ptr_eq).map(|it| Ref { kind: Kind::Limit, id: it.key }),
+        );
+        suspects.extend(
+            table
+                .providers
+                .changes_since(&self.base.providers, Arc::ptr_eq)
+                .map(|it| Ref { kind: Kind::Provider, id: it.key }),
+        );
+        suspects.extend(
+            table
+                .routers
+                .changes_since(&self.base.routers, Arc::ptr_eq)
+                .map(|it| Ref { kind: Kind::Router, id: it.key }),
+        );
         let missing = |(_, rejected): &(&Ref, &Rejection)| rejected.code == RejectCode::MissingParent;
         suspects.extend(self.rejections.iter().filter(missing).map(|(reference, _)| *reference));
         for suspect in suspects {
@@ -250,7 +267,9 @@ impl Table {
                 let (role, router) = row.scope.unzip();
                 (row.version, [one(Kind::Role, role), one(Kind::Router, router)])
             }),
-            Kind::Provider => self.providers.get(&child.id).map(|row| (row.version, [must(Kind::Router, row.router), None])),
+            Kind::Provider => {
+                self.providers.get(&child.id).map(|row| (row.version, [must(Kind::Router, row.router), None]))
+            }
             Kind::Router => {
                 self.routers.get(&child.id).map(|row| (row.version, [one(Kind::Organization, row.organization), None]))
             }
@@ -272,7 +291,8 @@ fn settings(rows: &Rows<SettingRow>) -> Arc<FleetSettings> {
 
 fn peppers(secrets: &Rows<SecretRow>) -> Arc<BTreeMap<u32, hmac::Key>> {
     let peppers = secrets.iter().filter(|(_, row)| row.value.purpose == SecretPurpose::Pepper);
-    let keyed = peppers.map(|(_, row)| (row.value.generation, hmac::Key::new(hmac::HMAC_SHA256, row.value.value.expose())));
+    let keyed =
+        peppers.map(|(_, row)| (row.value.generation, hmac::Key::new(hmac::HMAC_SHA256, row.value.value.expose())));
     Arc::new(keyed.collect())
 }
 

@@ -75,7 +75,8 @@ pub(crate) fn foreign_key(id: Uuid, user: Option<Uuid>, text: &str) -> Resource 
 }
 
 pub(crate) fn user(id: Uuid, role: Uuid, organization: Option<Uuid>) -> Resource {
-    let parents = std::iter::once(parent(Kind::Role, role)).chain(organization.map(|id| parent(Kind::Organization, id)));
+    let parents =
+        std::iter::once(parent(Kind::Role, role)).chain(organization.map(|id| parent(Kind::Organization, id)));
     let item = User { email: format!("{id}@example.org"), name: String::new(), priority: 0, number: 1 };
     resource(id, parents.collect(), Item::User(item))
 }
@@ -121,15 +122,27 @@ pub(crate) fn secret(id: Uuid, purpose: SecretPurpose, value: &[u8]) -> Resource
     resource(id, vec![], Item::Secret(item))
 }
 
-pub(crate) fn limit(id: Uuid, role: Uuid, router: Uuid, unit: LimitUnit, window: Window, amount: Option<i64>) -> Resource {
+pub(crate) fn limit(
+    id: Uuid,
+    role: Uuid,
+    router: Uuid,
+    unit: LimitUnit,
+    window: Window,
+    amount: Option<i64>,
+) -> Resource {
     let item = Limit { unit, window, amount, mode: LimitMode::Enforce, on_store_failure: OnStoreFailure::LocalShare };
     resource(id, vec![parent(Kind::Role, role), parent(Kind::Router, router)], Item::Limit(item))
 }
 
 /// The four limits that give a role access to a router; ids count from `first`.
 pub(crate) fn grant(first: u128, role: Uuid, router: Uuid, amount: Option<i64>) -> Vec<Resource> {
-    let each = [LimitUnit::Requests, LimitUnit::Tokens].into_iter().flat_map(|unit| [(unit, Window::Minute), (unit, Window::Day)]);
-    (first..).zip(each).map(|(id, (unit, window))| limit(Uuid::from_u128(id), role, router, unit, window, amount)).collect()
+    let each = [LimitUnit::Requests, LimitUnit::Tokens]
+        .into_iter()
+        .flat_map(|unit| [(unit, Window::Minute), (unit, Window::Day)]);
+    (first..)
+        .zip(each)
+        .map(|(id, (unit, window))| limit(Uuid::from_u128(id), role, router, unit, window, amount))
+        .collect()
 }
 
 pub(crate) struct World {
@@ -141,7 +154,9 @@ pub(crate) struct World {
 /// `global` (alias `g`) is global; `mine` belongs to the organization; `other` is global and nobody's but the admin's.
 pub(crate) fn world() -> World {
     let (admin_key, member_key) = (generate().unwrap(), generate().unwrap());
-    let role = |id, permissions| resource(id, vec![], Item::Role(Role { name: format!("{id}"), permissions, all_routers: false }));
+    let role = |id, permissions| {
+        resource(id, vec![], Item::Role(Role { name: format!("{id}"), permissions, all_routers: false }))
+    };
     let mut resources = vec![
         resource(ORGANIZATION, vec![], Item::Organization(Organization { name: "o".into() })),
         role(ADMINS, vec![Permission::Admin]),

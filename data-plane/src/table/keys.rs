@@ -89,7 +89,10 @@ impl Table {
         let user = key.user.and_then(|id| self.users.get(&id));
         let role = user.and_then(|user| user.role);
         let organizations = [key.organization(), user.and_then(|user| user.organization)];
-        if revoked(Kind::User, key.user) || revoked(Kind::Role, role) || organizations.iter().any(|id| revoked(Kind::Organization, *id)) {
+        if revoked(Kind::User, key.user)
+            || revoked(Kind::Role, role)
+            || organizations.iter().any(|id| revoked(Kind::Organization, *id))
+        {
             return Err(AuthRefusal::Blocked);
         }
         self.stand(key, user.map(Arc::as_ref), now)?;
@@ -112,18 +115,28 @@ impl Table {
     fn stand(&self, key: &KeyRow, user: Option<&super::UserRow>, now: FleetTime) -> Result<(), AuthRefusal> {
         let own = Standing { blocked: key.blocked, closed: key.closed, expires: key.expires };
         let missing = || Standing { blocked: false, closed: true, expires: None };
-        let above_user = (key.user.is_some() || !key.master)
-            .then(|| user.map_or_else(missing, |user| Standing { blocked: user.blocked, closed: user.closed, expires: user.expires }));
-        let role = user.map(|user| user.role.and_then(|id| self.roles.get(&id))).map(|role| {
-            role.map_or_else(missing, |role| Standing { blocked: role.blocked, closed: role.closed, expires: role.expires })
-        });
-        let organizations = [key.organization(), user.and_then(|user| user.organization)].into_iter().flatten().map(|id| {
-            self.organizations.get(&id).map_or_else(missing, |row| Standing {
-                blocked: row.blocked,
-                closed: row.closed,
-                expires: row.expires,
+        let above_user = (key.user.is_some() || !key.master).then(|| {
+            user.map_or_else(missing, |user| Standing {
+                blocked: user.blocked,
+                closed: user.closed,
+                expires: user.expires,
             })
         });
+        let role = user.map(|user| user.role.and_then(|id| self.roles.get(&id))).map(|role| {
+            role.map_or_else(missing, |role| Standing {
+                blocked: role.blocked,
+                closed: role.closed,
+                expires: role.expires,
+            })
+        });
+        let organizations =
+            [key.organization(), user.and_then(|user| user.organization)].into_iter().flatten().map(|id| {
+                self.organizations.get(&id).map_or_else(missing, |row| Standing {
+                    blocked: row.blocked,
+                    closed: row.closed,
+                    expires: row.expires,
+                })
+            });
         let (mut expired, mut closed) = (false, self.is_closed_by_child(key, user));
         for standing in [Some(own), above_user, role].into_iter().flatten().chain(organizations) {
             if standing.blocked {
@@ -150,7 +163,10 @@ impl Table {
             (Kind::Role, user.and_then(|user| user.role)),
         ];
         !self.closed.is_empty()
-            && above.into_iter().filter_map(|(kind, id)| id.map(|id| Ref { kind, id })).any(|above| self.closed.contains(&above))
+            && above
+                .into_iter()
+                .filter_map(|(kind, id)| id.map(|id| Ref { kind, id }))
+                .any(|above| self.closed.contains(&above))
     }
 
     fn find_by_public_id(&self, public_id: &str, token: &str, now: FleetTime) -> Result<&KeyRow, AuthRefusal> {

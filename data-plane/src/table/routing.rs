@@ -53,7 +53,11 @@ pub(super) struct Routing {
 impl Routing {
     /// Compiles; entries that come out as in `old` are taken from there, so that what is kept for them stays good.
     /// Also returns a rejection for each router of which a name is taken.
-    pub(super) fn build(routers: &Rows<RouterRow>, providers: &Rows<ProviderRow>, old: &Self) -> (Self, Vec<Rejection>) {
+    pub(super) fn build(
+        routers: &Rows<RouterRow>,
+        providers: &Rows<ProviderRow>,
+        old: &Self,
+    ) -> (Self, Vec<Rejection>) {
         let mut members: HashMap<Uuid, Vec<Arc<ProviderEntry>>> = HashMap::new();
         for row in providers.iter().map(|(_, row)| row).filter(|row| !row.blocked) {
             if let (Some(router), Some(entry)) = (row.router, &row.entry) {
@@ -82,7 +86,12 @@ impl Routing {
                 let holder = names.entry(name.as_str().into()).or_insert_with(|| Arc::clone(&entry));
                 if holder.id != entry.id {
                     let text = format!("the name `{name}` belongs to router {} of the same owner", holder.id);
-                    conflicts.push(rejection(Ref { kind: Kind::Router, id: *id }, row.version, RejectCode::Conflict, text));
+                    conflicts.push(rejection(
+                        Ref { kind: Kind::Router, id: *id },
+                        row.version,
+                        RejectCode::Conflict,
+                        text,
+                    ));
                 }
             }
             routing.by_id.insert(*id, entry);
@@ -113,7 +122,11 @@ impl RouterEntry {
 }
 
 /// Makes a provider ready, or says why it cannot be.
-pub(super) fn compile(id: Uuid, noun: &Provider, secrets: &Rows<SecretRow>) -> Result<ProviderEntry, (RejectCode, String)> {
+pub(super) fn compile(
+    id: Uuid,
+    noun: &Provider,
+    secrets: &Rows<SecretRow>,
+) -> Result<ProviderEntry, (RejectCode, String)> {
     let base = match noun.url.as_str() {
         "" => noun.kind.default_url().unwrap_or_default(),
         url => url,
@@ -126,16 +139,19 @@ pub(super) fn compile(id: Uuid, noun: &Provider, secrets: &Rows<SecretRow>) -> R
     if !scheme_fits {
         return Err((RejectCode::UnknownValue, format!("url: `{base}` is not an http or https address")));
     }
-    let unusable = || (RejectCode::SecretUnavailable, "the credential has characters that no header can carry".to_owned());
+    let unusable =
+        || (RejectCode::SecretUnavailable, "the credential has characters that no header can carry".to_owned());
     let authorization = match &noun.credential {
         Credential::None => None,
         Credential::Reference(reference) => {
-            let value = resolve_reference(reference).map_err(|error| (RejectCode::SecretUnavailable, error.to_string()))?;
+            let value =
+                resolve_reference(reference).map_err(|error| (RejectCode::SecretUnavailable, error.to_string()))?;
             Some(bearer(value.expose()).ok_or_else(unusable)?)
         }
         Credential::Sealed(secret) => {
             let row = secrets.get(&secret.uuid());
-            let row = row.ok_or_else(|| (RejectCode::SecretUnavailable, format!("secret {secret} was not delivered")))?;
+            let row =
+                row.ok_or_else(|| (RejectCode::SecretUnavailable, format!("secret {secret} was not delivered")))?;
             let text = std::str::from_utf8(row.value.value.expose()).map_err(|_| unusable())?;
             Some(bearer(text.trim()).ok_or_else(unusable)?)
         }

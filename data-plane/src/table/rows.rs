@@ -285,9 +285,11 @@ impl Grant {
     /// Requests and tokens, per minute and per day: each must be there, and none of the limits may be zero.
     pub(super) fn is_open(&self) -> bool {
         use LimitUnit::{Requests, Tokens};
-        let live = || self.limits.iter().filter(|(_, limit)| !limit.blocked).filter_map(|(_, limit)| limit.noun.as_ref());
+        let live =
+            || self.limits.iter().filter(|(_, limit)| !limit.blocked).filter_map(|(_, limit)| limit.noun.as_ref());
         let has = |unit, window| live().any(|limit| limit.unit == unit && limit.window == window);
-        let all = [(Requests, Window::Minute), (Requests, Window::Day), (Tokens, Window::Minute), (Tokens, Window::Day)];
+        let all =
+            [(Requests, Window::Minute), (Requests, Window::Day), (Tokens, Window::Minute), (Tokens, Window::Day)];
         all.into_iter().all(|(unit, window)| has(unit, window))
             && live().all(|limit| limit.mode == LimitMode::Shadow || limit.amount.is_none_or(|amount| amount > 0))
     }

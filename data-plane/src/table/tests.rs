@@ -300,7 +300,8 @@ fn a_reference_is_resolved_by_the_node() {
     let by_file = Resource { version: 2, ..provider(PROVIDER, GLOBAL, reference) };
     let missing = delta(&table, std::slice::from_ref(&by_file), &[]);
     assert_eq!(codes(&missing), [RejectCode::SecretUnavailable]);
-    let authorization = |table: &Table| table.resolve(&caller, "global").unwrap().providers[0].authorization.clone().unwrap();
+    let authorization =
+        |table: &Table| table.resolve(&caller, "global").unwrap().providers[0].authorization.clone().unwrap();
     assert_eq!(authorization(&missing), "Bearer sk-upstream");
     std::fs::write(&path, "from-a-file\n").unwrap();
     // The next change of anything tries again.
@@ -315,7 +316,11 @@ fn a_reference_is_resolved_by_the_node() {
 #[test]
 fn children_wait_for_their_parents() {
     let world = world();
-    let orphan = provider(Uuid::from_u128(0x63), Uuid::from_u128(0x54), Credential::Sealed(SecretId::from_uuid(Uuid::from_u128(0x71))));
+    let orphan = provider(
+        Uuid::from_u128(0x63),
+        Uuid::from_u128(0x54),
+        Credential::Sealed(SecretId::from_uuid(Uuid::from_u128(0x71))),
+    );
     let table = delta(&world.table(), &[orphan], &[]);
     assert_eq!(codes(&table), [RejectCode::SecretUnavailable]);
     let half = delta(&table, &[secret(Uuid::from_u128(0x71), SecretPurpose::ProviderCredential, b"s")], &[]);
@@ -339,7 +344,10 @@ fn a_revocation_holds_until_its_revision_is_in() {
     let revoked = |kind, id, at| Arc::new(table.with_revoked([parent(kind, id)], Revision(at)));
     assert_eq!(refusal(&revoked(Kind::Key, MEMBER_KEY, 3), world.member_key.text.expose()), AuthRefusal::Unknown);
     assert_eq!(refusal(&revoked(Kind::User, MEMBER, 3), world.member_key.text.expose()), AuthRefusal::Blocked);
-    assert_eq!(refusal(&revoked(Kind::Organization, ORGANIZATION, 3), world.member_key.text.expose()), AuthRefusal::Blocked);
+    assert_eq!(
+        refusal(&revoked(Kind::Organization, ORGANIZATION, 3), world.member_key.text.expose()),
+        AuthRefusal::Blocked
+    );
     let early = delta(&revoked(Kind::Key, MEMBER_KEY, 3), &[], &[]);
     assert_eq!(early.revision(), Revision(2));
     assert!(early.authenticate(world.member_key.text.expose(), NOW).is_err());

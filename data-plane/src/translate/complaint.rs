@@ -99,7 +99,9 @@ pub(crate) fn scrub(text: &str, credential: Option<&str>) -> String {
 
 /// Key prefixes in use, and long runs without any structure of a word.
 fn looks_secret(token: &str) -> bool {
-    let prefixed = ["sk-", "sk_", "pk-", "hf_", "gsk_", "xai-", "gw-join-", "AIza", "eyJ"].iter().any(|prefix| token.starts_with(prefix));
+    let prefixed = ["sk-", "sk_", "pk-", "hf_", "gsk_", "xai-", "gw-join-", "AIza", "eyJ"]
+        .iter()
+        .any(|prefix| token.starts_with(prefix));
     let digits = token.bytes().filter(u8::is_ascii_digit).count();
     let letters = token.bytes().filter(u8::is_ascii_alphabetic).count();
     let dense = token.bytes().all(|byte| byte.is_ascii_alphanumeric());

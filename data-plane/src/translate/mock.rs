@@ -73,7 +73,8 @@ fn chat(request: &Value) -> MockAnswer {
     let empty = Vec::new();
     let messages = request.get("messages").and_then(Value::as_array).unwrap_or(&empty);
     let Some(last) = messages.last() else { return refuse("`messages` must hold at least one message") };
-    let texts: Vec<String> = messages.iter().map(|message| text_of(message.get("content").unwrap_or(&Value::Null))).collect();
+    let texts: Vec<String> =
+        messages.iter().map(|message| text_of(message.get("content").unwrap_or(&Value::Null))).collect();
     let asked: String = text_of(last.get("content").unwrap_or(&Value::Null)).chars().take(200).collect();
     let full = format!("This is the mock provider of Gatewright. You said: {asked}");
     let (words, finish) = going_on(&full, request);
@@ -126,7 +127,10 @@ fn completions(request: &Value) -> MockAnswer {
         Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
         _ => String::new(),
     };
-    let full = format!("And this is how the mock provider of Gatewright goes on after: {}", prompt.chars().take(200).collect::<String>());
+    let full = format!(
+        "And this is how the mock provider of Gatewright goes on after: {}",
+        prompt.chars().take(200).collect::<String>()
+    );
     let (words, finish) = going_on(&full, request);
     let (asked, said) = (count(&prompt).max(1), words.len());
     let usage = json!({"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said});
@@ -198,7 +202,9 @@ fn embeddings(request: &Value) -> MockAnswer {
 
 /// Numbers between -1 and 1 that depend on the text alone (FNV-1a, stirred once for each number).
 fn vector(text: &str) -> Vec<f64> {
-    let seed = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let seed = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (0..DIMENSIONS)
         .scan(seed, |state, _| {
             *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

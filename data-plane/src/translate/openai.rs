@@ -38,9 +38,10 @@ fn ask(wish: &UsageWish) -> Option<Edit> {
     const OPTIONS: &[u8] = b"{\"include_usage\":true}";
     match wish {
         UsageWish::Yes => None,
-        UsageWish::Absent { after } => {
-            Some(Edit { range: *after..*after, with: Bytes::from_static(b",\"stream_options\":{\"include_usage\":true}") })
-        }
+        UsageWish::Absent { after } => Some(Edit {
+            range: *after..*after,
+            with: Bytes::from_static(b",\"stream_options\":{\"include_usage\":true}"),
+        }),
         UsageWish::Null(range) => Some(Edit { range: range.clone(), with: Bytes::from_static(OPTIONS) }),
         UsageWish::Silent { inside, empty } => {
             let with: &'static [u8] = if *empty { b"\"include_usage\":true" } else { b"\"include_usage\":true," };

@@ -4,19 +4,22 @@
 use serde_json::{Value, json};
 use shared::catalog::ProviderKind;
 
-use super::*;
 use super::complaint::Complaint;
+use super::*;
 use crate::scan::splice::joined;
 
 /// A golden case: `<name>.in` is what the caller sends, `<name>.<kind>` what that kind is sent.
 macro_rules! golden {
     ($name:literal) => {
-        (include_str!(concat!("golden/", $name, ".in")), [
-            (ProviderKind::OpenAi, include_str!(concat!("golden/", $name, ".openai"))),
-            (ProviderKind::Vllm, include_str!(concat!("golden/", $name, ".vllm"))),
-            (ProviderKind::Albert, include_str!(concat!("golden/", $name, ".albert"))),
-            (ProviderKind::Mistral, include_str!(concat!("golden/", $name, ".mistral"))),
-        ])
+        (
+            include_str!(concat!("golden/", $name, ".in")),
+            [
+                (ProviderKind::OpenAi, include_str!(concat!("golden/", $name, ".openai"))),
+                (ProviderKind::Vllm, include_str!(concat!("golden/", $name, ".vllm"))),
+                (ProviderKind::Albert, include_str!(concat!("golden/", $name, ".albert"))),
+                (ProviderKind::Mistral, include_str!(concat!("golden/", $name, ".mistral"))),
+            ],
+        )
     };
 }
 
@@ -77,27 +80,48 @@ fn rankings_are_put_into_each_kinds_words() {
         let bytes = Bytes::from_static(body.as_bytes());
         let at = body.find("\"m\"").unwrap();
         let requested = at..at + 3;
-        let outbound = Outbound { operation: Operation::Rerank, body: &bytes, requested, upstream_model: "up", streamed: None, wording };
+        let outbound = Outbound {
+            operation: Operation::Rerank,
+            body: &bytes,
+            requested,
+            upstream_model: "up",
+            streamed: None,
+            wording,
+        };
         joined(&dialect(kind).body(&outbound))
     };
     assert_eq!(sent(ProviderKind::Vllm, common, Wording::Common), common.replace("\"m\"", "\"up\""));
-    assert_eq!(sent(ProviderKind::Albert, older, Wording::OlderRerank), r#"{"documents":["a","b"],"query":"q","model":"up"}"#);
+    assert_eq!(
+        sent(ProviderKind::Albert, older, Wording::OlderRerank),
+        r#"{"documents":["a","b"],"query":"q","model":"up"}"#
+    );
     for (body, wording) in [(common, Wording::Common), (older, Wording::OlderRerank)] {
         let value: Value = serde_json::from_slice(&sent(ProviderKind::Tei, body, wording)).unwrap();
-        assert_eq!((value["query"].as_str(), &value["texts"], &value["raw_scores"]), (Some("q"), &json!(["a", "b"]), &json!(false)));
+        assert_eq!(
+            (value["query"].as_str(), &value["texts"], &value["raw_scores"]),
+            (Some("q"), &json!(["a", "b"]), &json!(false))
+        );
         assert!(value.get("model").is_none());
     }
     let scores = Bytes::from_static(br#"[{"index":0,"score":0.25},{"index":1,"score":0.75}]"#);
-    let answer = |body: &'static str| dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(body.as_bytes()), &scores);
+    let answer = |body: &'static str| {
+        dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(body.as_bytes()), &scores)
+    };
     let best: Value = serde_json::from_slice(&answer(common).unwrap()).unwrap();
     assert_eq!(best["results"], json!([{"relevance_score": 0.75, "index": 1, "document": {"text": "b"}}]));
     let all = answer(older).unwrap();
     let all: Value = serde_json::from_slice(&rerank::older(&all).unwrap()).unwrap();
-    assert_eq!(all["data"], json!([{"object": "rerank", "score": 0.25, "index": 0}, {"object": "rerank", "score": 0.75, "index": 1}]));
+    assert_eq!(
+        all["data"],
+        json!([{"object": "rerank", "score": 0.25, "index": 0}, {"object": "rerank", "score": 0.75, "index": 1}])
+    );
     assert_eq!(all["object"], "list");
     for odd in ["{}", "[{\"index\":0}]", "nonsense"] {
         let odd = Bytes::copy_from_slice(odd.as_bytes());
-        assert_eq!(dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(common.as_bytes()), &odd), None);
+        assert_eq!(
+            dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(common.as_bytes()), &odd),
+            None
+        );
     }
     assert_eq!(rerank::older(&Bytes::from_static(b"{}")), None);
 }
@@ -124,7 +148,10 @@ fn refusals_of_every_form_are_read() {
     let cases = [
         (r#"{"error":{"message":"m","type":"t","param":"p","code":"c"}}"#, ("m", Some("t"), Some("p"), Some("c"))),
         (r#"{"error":{"message":"m","type":null,"param":null,"code":400}}"#, ("m", None, None, None)),
-        (r#"{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}"#, ("m", Some("BadRequestError"), None, None)),
+        (
+            r#"{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}"#,
+            ("m", Some("BadRequestError"), None, None),
+        ),
         (r#"{"error":"m","error_type":"validation"}"#, ("m", None, None, None)),
         (r#"{"detail":"m"}"#, ("m", None, None, None)),
         (r#"{"detail":[{"loc":["body","n",0],"msg":"m"},{"msg":"k"}]}"#, ("body.n.0: m; k", None, None, None)),
@@ -147,7 +174,11 @@ fn secrets_are_taken_out() {
     assert_eq!(scrub("Authorization: Bearer abc, was refused"), "Authorization: Bearer ***, was refused");
     assert_eq!(scrub("key (plain-credential) unknown"), "key (***) unknown");
     assert_eq!(scrub("token 0123456789abcdef0123456789abcdef!"), "token ***!");
-    for harmless in ["This model's maximum context length is 4096 tokens.", "org/some-long-model-name-with-many-parts-v1.5-instruct", "é😀 x"] {
+    for harmless in [
+        "This model's maximum context length is 4096 tokens.",
+        "org/some-long-model-name-with-many-parts-v1.5-instruct",
+        "é😀 x",
+    ] {
         assert_eq!(scrub(harmless), harmless);
     }
     assert!(complaint::scrub(&"é".repeat(5000), None).len() <= 2000);
@@ -170,15 +201,27 @@ fn the_mock_answers_by_itself() {
     let reply = mock::answer("/v1/chat/completions", streamed.to_string().as_bytes());
     assert_eq!(reply.content_type, "text/event-stream");
     let text = String::from_utf8(joined(&reply.pieces).to_vec()).unwrap();
-    assert!(text.contains("\"length\"") && text.contains("\"completion_tokens\":3") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert!(
+        text.contains("\"length\"") && text.contains("\"completion_tokens\":3") && text.ends_with("data: [DONE]\n\n"),
+        "{text}"
+    );
     assert_eq!(reply.pieces.len(), 1 + 3 + 1 + 1 + 1);
 
-    let reply = mock::answer("/v1/completions", br#"{"model":"m","prompt":"Once upon","max_tokens":2,"stream":true,"stream_options":{"include_usage":true}}"#);
+    let reply = mock::answer(
+        "/v1/completions",
+        br#"{"model":"m","prompt":"Once upon","max_tokens":2,"stream":true,"stream_options":{"include_usage":true}}"#,
+    );
     assert_eq!(reply.pieces.len(), 2 + 1 + 1 + 1);
     let reply = mock::answer("/v1/completions", br#"{"model":"m","prompt":["a","b"]}"#);
     let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();
-    assert!(body["choices"][0]["text"].as_str().unwrap().ends_with("after: a b") && body["usage"]["prompt_tokens"] == 2, "{body}");
-    let reply = mock::answer("/v1/rerank", br#"{"model":"m","query":"red apple","documents":["green pear","a red apple","red"],"top_n":2}"#);
+    assert!(
+        body["choices"][0]["text"].as_str().unwrap().ends_with("after: a b") && body["usage"]["prompt_tokens"] == 2,
+        "{body}"
+    );
+    let reply = mock::answer(
+        "/v1/rerank",
+        br#"{"model":"m","query":"red apple","documents":["green pear","a red apple","red"],"top_n":2}"#,
+    );
     let body: Value = serde_json::from_slice(&joined(&reply.pieces)).unwrap();
     assert_eq!(body["results"], json!([{"relevance_score": 1.0, "index": 1}, {"relevance_score": 0.5, "index": 2}]));
 
@@ -188,7 +231,12 @@ fn the_mock_answers_by_itself() {
     assert_eq!(body["data"][0]["embedding"].as_array().unwrap().len(), 16);
     assert_ne!(body["data"][0]["embedding"], body["data"][1]["embedding"]);
     assert_eq!(body["usage"]["prompt_tokens"], 3);
-    for (path, bad) in [("/v1/embeddings", "{}"), ("/v1/chat/completions", "{\"messages\":[]}"), ("/v1/chat/completions", "["), ("/x", "{}")] {
+    for (path, bad) in [
+        ("/v1/embeddings", "{}"),
+        ("/v1/chat/completions", "{\"messages\":[]}"),
+        ("/v1/chat/completions", "["),
+        ("/x", "{}"),
+    ] {
         assert_eq!(mock::answer(path, bad.as_bytes()).status, 400, "{path} {bad}");
     }
 }

@@ -46,7 +46,12 @@ pub(super) fn connector(tls: ClientConfig, proxies: Arc<Proxies>) -> Secured {
     tcp.set_keepalive(Some(Duration::from_secs(15)));
     let to_proxy = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
     let below = Connector { to_proxy: to_proxy.wrap_connector(tcp.clone()), tcp, proxies };
-    HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().wrap_connector(below)
+    HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(below)
 }
 
 /// Opens what TLS with an upstream is spoken over.
@@ -75,7 +80,9 @@ pub(super) enum ProxyError {
         source: BoxError,
     },
     /// It does not know us.
-    #[error("the proxy {proxy} asks for credentials, or for others; they belong into its address: http://user:password@…")]
+    #[error(
+        "the proxy {proxy} asks for credentials, or for others; they belong into its address: http://user:password@…"
+    )]
     Credentials { proxy: String },
     /// It will not.
     #[error("the proxy {proxy} refused to connect, with status {status}")]
@@ -124,7 +131,11 @@ impl Service<Uri> for Connector {
 }
 
 /// Asks a proxy for a tunnel.
-async fn tunnel<T: AsyncRead + AsyncWrite + Unpin>(stream: &mut T, upstream: &Uri, proxy: &Proxy) -> Result<(), BoxError> {
+async fn tunnel<T: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut T,
+    upstream: &Uri,
+    proxy: &Proxy,
+) -> Result<(), BoxError> {
     let host = upstream.host().unwrap_or_default();
     let place = format!("{host}:{}", upstream.port_u16().unwrap_or(443));
     let mut ask = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
@@ -159,7 +170,8 @@ async fn preface<T: AsyncRead + Unpin>(stream: &mut T) -> io::Result<Option<u16>
             Err(error) => return Err(error),
         }
     }
-    let digits = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 ")).and_then(|rest| rest.get(..3));
+    let digits =
+        head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 ")).and_then(|rest| rest.get(..3));
     Ok(digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()))
 }
 
@@ -211,7 +223,11 @@ impl Write for Line {
         }
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Straight(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Self::Proxied(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, pieces),

@@ -14,7 +14,8 @@ use tower_service::Service;
 use url::Host;
 
 /// Names under which clouds serve credentials to whoever asks.
-const METADATA_NAMES: &[&str] = &["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"];
+const METADATA_NAMES: &[&str] =
+    &["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"];
 
 /// Why an address may not be called; nothing when it may.
 pub(crate) fn refused(address: IpAddr) -> Option<&'static str> {
@@ -118,19 +119,41 @@ mod tests {
     #[test]
     fn addresses_that_hand_out_credentials_are_refused() {
         for bad in [
-            "169.254.169.254", "169.254.0.1", "0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "fe80::1", "fd00:ec2::254", "::", "ff02::1",
-            "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "100.100.100.200",
+            "169.254.169.254",
+            "169.254.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "255.255.255.255",
+            "fe80::1",
+            "fd00:ec2::254",
+            "::",
+            "ff02::1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "100.100.100.200",
         ] {
             assert!(refused(bad.parse().unwrap()).is_some(), "{bad}");
         }
-        for good in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "8.8.8.8", "::1", "fd00::1", "2606:4700::1111", "::ffff:10.0.0.1"] {
+        for good in
+            ["127.0.0.1", "10.0.0.1", "192.168.1.1", "8.8.8.8", "::1", "fd00::1", "2606:4700::1111", "::ffff:10.0.0.1"]
+        {
             assert!(refused(good.parse().unwrap()).is_none(), "{good}");
         }
     }
 
     #[test]
     fn hosts_are_judged_by_their_text_too() {
-        for bad in ["http://169.254.169.254/x", "http://[fe80::1]:80/", "http://Metadata.Google.Internal./", "http://[::ffff:169.254.1.1]/", "http://2852039166/", "http://0xa9fea9fe/", "http://169.254.43518/", "http://0251.0376.1/"] {
+        for bad in [
+            "http://169.254.169.254/x",
+            "http://[fe80::1]:80/",
+            "http://Metadata.Google.Internal./",
+            "http://[::ffff:169.254.1.1]/",
+            "http://2852039166/",
+            "http://0xa9fea9fe/",
+            "http://169.254.43518/",
+            "http://0251.0376.1/",
+        ] {
             assert!(refused_host(&bad.parse().unwrap()).is_some(), "{bad}");
         }
         assert!(refused_host(&"http://vllm.rack-2:8000/v1".parse().unwrap()).is_none());

@@ -8,6 +8,7 @@
 //! | [`proxy`], [`no_proxy`] | the variables that name proxies, and the places that need none |
 //! | [`connection`] | one HTTP/1 connection, driven by whoever waits for its answer |
 //! | [`body`] | an answer's bytes: all that is ready leaves as one piece |
+//! | [`outgoing`], [`form`] | what is sent: pieces of memory or of a file |
 //! | [`egress`] | which addresses may never be called |
 //! | [`send`] | what an upstream is told beside the body, and what of its answer may be told |
 //! | [`local`] | the upstream of kind `mock`: answers without a network |
@@ -20,6 +21,7 @@ pub(crate) mod client;
 mod connection;
 mod connector;
 pub(crate) mod egress;
+pub(crate) mod form;
 pub(crate) mod local;
 mod no_proxy;
 pub(crate) mod outgoing;

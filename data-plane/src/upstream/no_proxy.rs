@@ -47,13 +47,15 @@ impl NoProxy {
         }
         let host = bare(host).trim_end_matches('.').to_ascii_lowercase();
         let address = host.parse::<IpAddr>().ok();
-        self.0.iter().filter(|entry| entry.port.is_none_or(|only| only == port)).any(|entry| match (&entry.place, address) {
-            (Place::Everything, _) => true,
-            (Place::Block(block), Some(address)) => block.contains(address),
-            (Place::Name(name), None) => {
-                host.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        self.0.iter().filter(|entry| entry.port.is_none_or(|only| only == port)).any(|entry| {
+            match (&entry.place, address) {
+                (Place::Everything, _) => true,
+                (Place::Block(block), Some(address)) => block.contains(address),
+                (Place::Name(name), None) => {
+                    host.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+                }
+                _ => false,
             }
-            _ => false,
         })
     }
 }
@@ -136,6 +138,9 @@ mod tests {
         ] {
             assert!(!covers(list, host, port), "{list}: {host}:{port}");
         }
-        assert_eq!(NoProxy::read("a, 10.0.0.0/99, b:port, http://c ,*x").1, ["10.0.0.0/99", "b:port", "http://c", "*x"]);
+        assert_eq!(
+            NoProxy::read("a, 10.0.0.0/99, b:port, http://c ,*x").1,
+            ["10.0.0.0/99", "b:port", "http://c", "*x"]
+        );
     }
 }

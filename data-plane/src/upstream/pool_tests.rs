@@ -27,7 +27,11 @@ async fn serve(script: &'static [&'static str]) -> (String, mpsc::UnboundedRecei
                     }
                     socket.write_all(answer.as_bytes()).await.unwrap();
                 }
-                let _ = if script.last().is_some_and(|last| last.ends_with("…")) { socket.read(&mut buffer).await } else { Ok(0) };
+                let _ = if script.last().is_some_and(|last| last.ends_with("…")) {
+                    socket.read(&mut buffer).await
+                } else {
+                    Ok(0)
+                };
                 let _ = tell.send("closed");
             });
         }
@@ -83,7 +87,8 @@ async fn connections_are_reused() {
 
 #[tokio::test]
 async fn chunks_that_arrived_together_leave_together() {
-    const BURST: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n";
+    const BURST: &str =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n";
     let (url, _told) = serve(&[BURST]).await;
     let answer = pool().send(request(&url)).await.unwrap();
     let pieces = read(answer.into_body()).await;
@@ -169,7 +174,11 @@ async fn plain_requests_are_handed_to_the_proxy() {
     assert_eq!(read(answer.into_body()).await.concat(), b"ok");
     let head = asked.recv().await.unwrap();
     assert!(head.starts_with("POST http://vllm.invalid:8000/v1/x HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains("host: vllm.invalid:8000\r\n") && head.contains("proxy-authorization: Basic dXNlcjpjYW5hcnk=\r\n"), "{head}");
+    assert!(
+        head.contains("host: vllm.invalid:8000\r\n")
+            && head.contains("proxy-authorization: Basic dXNlcjpjYW5hcnk=\r\n"),
+        "{head}"
+    );
     let (url, _told) = serve(&[SMALL]).await;
     assert_eq!(read(pool.send(request(&url)).await.unwrap().into_body()).await.concat(), b"ok");
     assert!(asked.try_recv().is_err(), "NO_PROXY");

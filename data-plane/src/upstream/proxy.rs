@@ -35,7 +35,9 @@ pub(super) struct Proxy {
 
 /// A variable that names no proxy. What it holds may be a password and is not shown.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable} {problem}; an address such as http://proxy.example.org:3128 is expected, perhaps with user:password@ before the host")]
+#[error(
+    "{variable} {problem}; an address such as http://proxy.example.org:3128 is expected, perhaps with user:password@ before the host"
+)]
 pub(crate) struct BadProxy {
     variable: &'static str,
     problem: &'static str,
@@ -65,7 +67,10 @@ impl Proxies {
         }
         if plain.is_some() || secure.is_some() {
             for entry in unclear {
-                tracing::warn!(entry, "this entry of NO_PROXY means nothing: neither a name, an address, a block nor `*`");
+                tracing::warn!(
+                    entry,
+                    "this entry of NO_PROXY means nothing: neither a name, an address, a block nor `*`"
+                );
             }
         }
         Ok(Self { plain, secure, except })
@@ -166,7 +171,11 @@ mod tests {
 
     #[test]
     fn each_upstream_has_its_proxy() {
-        let both = [("HTTP_PROXY", "http://plain:3128"), ("HTTPS_PROXY", "https://secure"), ("NO_PROXY", "inside.test,10.0.0.0/8")];
+        let both = [
+            ("HTTP_PROXY", "http://plain:3128"),
+            ("HTTPS_PROXY", "https://secure"),
+            ("NO_PROXY", "inside.test,10.0.0.0/8"),
+        ];
         assert_eq!(before(&both, "http://vllm:8000"), "http://plain:3128");
         assert_eq!(before(&both, "https://api.example.com"), "https://secure:443");
         assert_eq!(before(&both, "http://127.0.0.1:1"), "http://plain:3128", "as curl does it");
@@ -202,6 +211,9 @@ mod tests {
             let error = read(&[("ALL_PROXY", bad)]).unwrap_err().to_string();
             assert!(error.starts_with("ALL_PROXY") && error.contains(problem) && !error.contains("canary"), "{error}");
         }
-        assert!(read(&[("ALL_PROXY", "socks5://p"), ("HTTP_PROXY", "p:1"), ("HTTPS_PROXY", "p:1")]).is_ok(), "it is not asked for");
+        assert!(
+            read(&[("ALL_PROXY", "socks5://p"), ("HTTP_PROXY", "p:1"), ("HTTPS_PROXY", "p:1")]).is_ok(),
+            "it is not asked for"
+        );
     }
 }

@@ -2,12 +2,11 @@
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use shared::runtime::telemetry::context::{self, TRACEPARENT, TRACESTATE};
 use url::Url;
 
 use super::outgoing::OutgoingBody;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request to be made.
@@ -25,7 +24,9 @@ pub(crate) struct Order<'a> {
     pub(crate) streamed: bool,
     /// The caller's request id.
     pub(crate) request_id: &'a str,
-    /// What the caller sent, for the trace alone.
+    /// Where the call stands in its trace.
+    pub(crate) traceparent: Option<&'a HeaderValue>,
+    /// What the caller sent, for what it says of the trace alone.
     pub(crate) caller: &'a HeaderMap,
 }
 
@@ -60,9 +61,11 @@ pub(crate) fn request(order: &Order<'_>, body: OutgoingBody) -> Result<Request<O
     if let Ok(id) = HeaderValue::from_str(order.request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    for name in [TRACEPARENT, TRACESTATE] {
-        if let Some(value) = order.caller.get(&name) {
-            headers.insert(name, value.clone());
+    if let Some(traceparent) = order.traceparent {
+        headers.insert(TRACEPARENT, traceparent.clone());
+        // A state belongs to the trace that it came with.
+        if let Some(state) = context::incoming(order.caller).and_then(|_| context::state(order.caller)) {
+            headers.insert(TRACESTATE, state);
         }
     }
     Ok(request)
@@ -95,7 +98,12 @@ mod tests {
     #[test]
     fn only_named_headers_go_out() {
         let mut caller = HeaderMap::new();
-        for (name, value) in [("cookie", "c"), ("authorization", "Bearer caller"), ("traceparent", "00-a-b-01"), ("x-forwarded-for", "1.2.3.4")] {
+        for (name, value) in [
+            ("cookie", "c"),
+            ("authorization", "Bearer caller"),
+            ("traceparent", "00-a-b-01"),
+            ("x-forwarded-for", "1.2.3.4"),
+        ] {
             caller.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let base = "http://vllm:8000".parse().unwrap();
@@ -106,6 +114,7 @@ mod tests {
             content_type: HeaderValue::from_static("application/json"),
             streamed: false,
             request_id: "r-1",
+            traceparent: Some(&HeaderValue::from_static("00-a-b-01")),
             caller: &caller,
         };
         let request = request(&order, OutgoingBody::default()).unwrap();

@@ -73,7 +73,8 @@ impl Vitals {
 
     /// Calls under way and failures in a row at each provider.
     pub(crate) fn health(&self) -> Vec<(ProviderId, u32, u32)> {
-        let health = |(id, vitals): (&ProviderId, &Arc<ProviderVitals>)| (*id, vitals.in_flight(), vitals.failures_in_a_row());
+        let health =
+            |(id, vitals): (&ProviderId, &Arc<ProviderVitals>)| (*id, vitals.in_flight(), vitals.failures_in_a_row());
         self.providers.read().iter().map(health).collect()
     }
 

@@ -65,9 +65,7 @@ pub(crate) async fn prepare(
     if existing.get("total").and_then(Value::as_u64) != Some(0) {
         return Ok(None);
     }
-    let router = admin
-        .create("/v1/admin/routers", json!({"name": ROUTER, "type": "text-generation"}))
-        .await?;
+    let router = admin.create("/v1/admin/routers", json!({"name": ROUTER, "type": "text-generation"})).await?;
     let provider = json!({"router_id": router, "type": "mock", "model_name": "mock", "timeout": 60});
     admin.create("/v1/admin/providers", provider).await?;
     let role = admin.create("/v1/admin/roles", json!({"name": ROUTER, "all_routers": true})).await?;
@@ -118,7 +116,9 @@ impl Admin<'_> {
         let request = request.map_err(|error| refused(0, error.to_string()))?;
         let Ok(response) = self.management.clone().oneshot(request).await;
         let status = response.status();
-        let body = to_bytes(response.into_body(), 1 << 20).await.map_err(|error| refused(status.as_u16(), error.to_string()))?;
+        let body = to_bytes(response.into_body(), 1 << 20)
+            .await
+            .map_err(|error| refused(status.as_u16(), error.to_string()))?;
         if !status.is_success() {
             return Err(refused(status.as_u16(), String::from_utf8_lossy(&body).into_owned()));
         }

@@ -24,7 +24,10 @@ pub(crate) fn write(out: &mut impl Write, places: &Places<'_>) -> io::Result<()>
         writeln!(out, "curl {public}/v1/chat/completions \\")?;
         writeln!(out, "  -H \"Authorization: Bearer $(cat '{}')\" \\", key.display())?;
         writeln!(out, "  -H 'Content-Type: application/json' \\")?;
-        writeln!(out, "  -d '{{\"model\": \"{router}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n")?;
+        writeln!(
+            out,
+            "  -d '{{\"model\": \"{router}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
+        )?;
     }
     writeln!(out, "ready: public={public} operations={operations}")?;
     out.flush()

@@ -46,7 +46,14 @@ fn section(out: &mut impl Write, title: &str, text: &str, families: &[Family]) -
             FamilyKind::Gauge => "gauge",
             FamilyKind::Histogram => "histogram",
         };
-        writeln!(out, "| `{}` | {kind} | {} | {} | {} |", family.name, unit(family.name), labels.join(", "), family.help)?;
+        writeln!(
+            out,
+            "| `{}` | {kind} | {} | {} | {} |",
+            family.name,
+            unit(family.name),
+            labels.join(", "),
+            family.help
+        )?;
     }
     Ok(())
 }

@@ -78,7 +78,9 @@ pub(crate) enum UpError {
     #[error("the demonstration router could not be made")]
     Demonstration(#[from] DemonstrationError),
     /// Another process uses the data folder.
-    #[error("{path} is in use by another gatewright: stop that one, or choose another folder (--data-dir, GATEWRIGHT_DATA_DIR)")]
+    #[error(
+        "{path} is in use by another gatewright: stop that one, or choose another folder (--data-dir, GATEWRIGHT_DATA_DIR)"
+    )]
     Locked {
         /// The folder.
         path: PathBuf,
@@ -98,7 +100,12 @@ impl UpError {
     /// 2 when changing the configuration is what helps.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Assembly(_) | Self::Secrets(_) | Self::Logs(_) | Self::HalfPair(_) | Self::Tls(_) => 2,
+            Self::Config(_)
+            | Self::Assembly(_)
+            | Self::Secrets(_)
+            | Self::Logs(_)
+            | Self::HalfPair(_)
+            | Self::Tls(_) => 2,
             Self::DataPlane(error) if error.is_configuration() => 2,
             Self::ControlPlane(error) if error.is_configuration() => 2,
             _ => 1,
@@ -134,7 +141,10 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
 
     // Addresses first: a taken one is told before anything is waited for.
     let public = listen::bind(args.listen.or(settings.listen).unwrap_or(LISTEN), "--listen")?;
-    let probes = listen::bind(args.operations_listen.or(settings.operations_listen).unwrap_or(OPERATIONS_LISTEN), "--operations-listen")?;
+    let probes = listen::bind(
+        args.operations_listen.or(settings.operations_listen).unwrap_or(OPERATIONS_LISTEN),
+        "--operations-listen",
+    )?;
     let routes = operations::routes(readiness.clone(), settings.metrics.unwrap_or(true).then(|| metrics.clone()));
     let addresses = Addresses { public: address(&public)?, operations: address(&probes)? };
     tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
@@ -183,7 +193,9 @@ struct Folders {
 impl Folders {
     fn prepare(args: &UpArgs) -> Result<Self, UpError> {
         let make = |path: &Path| {
-            fs::create_dir_all(path).and_then(|()| path.canonicalize()).map_err(failed(format!("making the folder {}", path.display())))
+            fs::create_dir_all(path)
+                .and_then(|()| path.canonicalize())
+                .map_err(failed(format!("making the folder {}", path.display())))
         };
         let data = make(&args.data_dir)?;
         let lock_file = data.join("lock");
@@ -200,7 +212,11 @@ impl Folders {
 }
 
 /// The database that is named, by flag, variable or file; else a child of ours.
-fn database(args: &UpArgs, settings: &Settings, folders: &Folders) -> Result<(DatabaseConfig, Option<ChildPostgres>), UpError> {
+fn database(
+    args: &UpArgs,
+    settings: &Settings,
+    folders: &Folders,
+) -> Result<(DatabaseConfig, Option<ChildPostgres>), UpError> {
     match DatabaseConfig::resolve(args.database_url.as_deref(), settings) {
         Ok(database) => return Ok((database, None)),
         Err(ConfigError::NoDatabase) => {}
@@ -240,7 +256,11 @@ impl Start {
             control = ControlPlane::start(&config, &self.readiness, &self.shutdown) => control?,
             () = self.shutdown.draining() => return Ok(()),
         };
-        let node = DataPlane::start(node_options(&control, self.upstreams, &self.folders.data, &self.logs), &self.readiness, &self.shutdown)?;
+        let node = DataPlane::start(
+            node_options(&control, self.upstreams, &self.folders.data, &self.logs),
+            &self.readiness,
+            &self.shutdown,
+        )?;
         let document_path = settings.api.openapi_path.as_deref().unwrap_or(OPENAPI_PATH);
         let unseen = settings.fleet.disabled_routers.with(settings.fleet.hidden_routers);
         let service = Public::new(node.service(), control.management(), control.openapi(), unseen, document_path);

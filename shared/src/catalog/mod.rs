@@ -15,8 +15,9 @@ pub use digest::Digest;
 pub use fault::FaultKind;
 pub use kinds::{BalanceStrategy, Compatibility, Kind, ProviderKind, RouteGroup, RouterKind, UsageTokenizer};
 pub use nouns::{
-    CarbonFacts, Credential, Item, MASTER_KEY_ID, PEPPER_GENERATION, PEPPER_ID, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission, Provider, Ref,
-    Resource, Role, Router, SecretPurpose, SecretValue, Setting, User, Verifier, VerifierScheme, VirtualKey, Window,
+    CarbonFacts, Credential, Item, Limit, LimitMode, LimitUnit, MASTER_KEY_ID, OnStoreFailure, Organization,
+    PEPPER_GENERATION, PEPPER_ID, Permission, Provider, Ref, Resource, Role, Router, SecretPurpose, SecretValue,
+    Setting, User, Verifier, VerifierScheme, VirtualKey, Window,
 };
 pub use route_groups::RouteGroups;
 pub use settings::FleetSettings;

@@ -363,7 +363,9 @@ pub struct SecretValue {
 
 impl PartialEq for SecretValue {
     fn eq(&self, other: &Self) -> bool {
-        self.purpose == other.purpose && self.generation == other.generation && self.value.expose() == other.value.expose()
+        self.purpose == other.purpose
+            && self.generation == other.generation
+            && self.value.expose() == other.value.expose()
     }
 }
 

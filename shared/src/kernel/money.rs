@@ -145,7 +145,13 @@ mod tests {
 
     #[test]
     fn decimals_are_read_exactly() {
-        for (text, billionths) in [("0.10", 100_000_000), ("3", 3_000_000_000), ("1.5e-7", 150), ("-0.000000001", -1), ("2.50000000000", 2_500_000_000)] {
+        for (text, billionths) in [
+            ("0.10", 100_000_000),
+            ("3", 3_000_000_000),
+            ("1.5e-7", 150),
+            ("-0.000000001", -1),
+            ("2.50000000000", 2_500_000_000),
+        ] {
             assert_eq!(Amount::parse(text), Ok(Amount(billionths)), "{text}");
         }
         for text in ["", ".", "1e99", "0.0000000001", "NaN", "inf", "1,5", "0x1", "9999999999999", "1e-400000000000"] {
@@ -162,11 +168,15 @@ mod tests {
 
     #[test]
     fn a_cost_is_rounded_once() {
-        let prices = Prices { prompt: Some(Amount(100_000_000)), completion: Some(Amount(200_000_000)), ..Prices::default() };
+        let prices =
+            Prices { prompt: Some(Amount(100_000_000)), completion: Some(Amount(200_000_000)), ..Prices::default() };
         let usage = TokenUsage { prompt: Some(7), completion: Some(3), ..TokenUsage::default() };
         assert_eq!(prices.cost(&usage), Amount(1_300));
         let huge = TokenUsage { prompt: Some(u64::MAX), completion: Some(u64::MAX), ..TokenUsage::default() };
-        assert_eq!(prices.cost(&huge), Amount(3_689_348_814_741_910_000_i128.try_into().unwrap_or(i64::MAX)).max(prices.cost(&huge)));
+        assert_eq!(
+            prices.cost(&huge),
+            Amount(3_689_348_814_741_910_000_i128.try_into().unwrap_or(i64::MAX)).max(prices.cost(&huge))
+        );
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl<K: ShardKey, V: Clone> Shards<K, V> {
         let mut changes = by_shard.into_iter().peekable();
         while let Some((place, _, _)) = changes.peek() {
             let place = *place;
-            let here = std::iter::from_fn(|| changes.next_if(|change| change.0 == place)).map(|(_, key, value)| (key, value));
+            let here =
+                std::iter::from_fn(|| changes.next_if(|change| change.0 == place)).map(|(_, key, value)| (key, value));
             if let Some(shard) = shards.get_mut(place) {
                 let merged = merge(shard, here);
                 length = length + merged.len() - shard.len();
@@ -209,8 +210,9 @@ mod tests {
         let mut model = BTreeMap::new();
         let mut shards = Shards::new(4);
         for round in 0..50_u128 {
-            let changes: Vec<_> =
-                (0..40).map(|one| (key((round * 7 + one * 3) % 90), (one % 3 != 0).then_some(round * 100 + one))).collect();
+            let changes: Vec<_> = (0..40)
+                .map(|one| (key((round * 7 + one * 3) % 90), (one % 3 != 0).then_some(round * 100 + one)))
+                .collect();
             for (key, value) in &changes {
                 match value {
                     Some(value) => model.insert(*key, *value),

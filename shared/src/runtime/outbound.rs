@@ -88,7 +88,9 @@ impl OutboundSettings {
             }
         }
         if roots.is_empty() {
-            tracing::warn!("no certificate authorities are known: upstreams with https cannot be called (--upstream-ca-bundle)");
+            tracing::warn!(
+                "no certificate authorities are known: upstreams with https cannot be called (--upstream-ca-bundle)"
+            );
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -110,7 +112,8 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (taken, _) = roots.add_parsable_certificates(found.certs);
-    let named: Vec<(&str, OsString)> = STORE.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect();
+    let named: Vec<(&str, OsString)> =
+        STORE.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect();
     if taken == 0 && !named.is_empty() {
         let values: Vec<_> = named.iter().map(|(name, value)| format!("{name}={}", value.display())).collect();
         let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
@@ -146,8 +149,12 @@ mod tests {
         let pair = |name: &str| Some(TlsFiles { certificate: name.into(), key: name.into() });
         let file = OutboundSettings { ca_bundle: Some("file".into()), client: pair("file") };
         assert_eq!(read(&[], file.clone()), Ok(file.clone()));
-        let flags = ["--upstream-ca-bundle", "flag", "--upstream-client-certificate", "flag", "--upstream-client-key", "flag"];
-        assert_eq!(read(&flags, file.clone()), Ok(OutboundSettings { ca_bundle: Some("flag".into()), client: pair("flag") }));
+        let flags =
+            ["--upstream-ca-bundle", "flag", "--upstream-client-certificate", "flag", "--upstream-client-key", "flag"];
+        assert_eq!(
+            read(&flags, file.clone()),
+            Ok(OutboundSettings { ca_bundle: Some("flag".into()), client: pair("flag") })
+        );
         let half = read(&["--upstream-client-key", "k"], file).unwrap_err();
         assert_eq!(half.missing, "--upstream-client-certificate");
     }
@@ -165,19 +172,32 @@ mod tests {
             rcgen::generate_simple_self_signed(vec!["b".to_owned()]).unwrap(),
         );
         let certificate = file("a.crt", &one.cert.pem());
-        let (key, wrong) = (file("a.key", &one.signing_key.serialize_pem()), file("b.key", &other.signing_key.serialize_pem()));
-        let client = |certificate: &PathBuf, key: &PathBuf| Some(TlsFiles { certificate: certificate.clone(), key: key.clone() });
+        let (key, wrong) =
+            (file("a.key", &one.signing_key.serialize_pem()), file("b.key", &other.signing_key.serialize_pem()));
+        let client = |certificate: &PathBuf, key: &PathBuf| {
+            Some(TlsFiles { certificate: certificate.clone(), key: key.clone() })
+        };
         let problem = |ca_bundle: Option<PathBuf>, client| {
-            OutboundSettings { ca_bundle, client }.client_config().err().map(|error| error.to_string()).unwrap_or_default()
+            OutboundSettings { ca_bundle, client }
+                .client_config()
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
         };
         assert_eq!(problem(Some(certificate.clone()), client(&certificate, &key)), "");
         let absent = problem(Some(folder.join("absent.pem")), None);
         assert!(absent.contains("absent.pem (--upstream-ca-bundle,") && absent.contains("cannot be read"), "{absent}");
-        assert!(problem(Some(key.clone()), None).contains("a.key") && problem(Some(key.clone()), None).contains("holds no certificate"));
+        assert!(
+            problem(Some(key.clone()), None).contains("a.key")
+                && problem(Some(key.clone()), None).contains("holds no certificate")
+        );
         assert!(problem(None, client(&key, &key)).contains("--upstream-client-certificate"));
         assert!(problem(None, client(&certificate, &certificate)).contains("--upstream-client-key"));
         let mixed = problem(None, client(&certificate, &wrong));
-        assert!(mixed.contains("b.key") && mixed.contains("cannot be used together (--upstream-client-certificate"), "{mixed}");
+        assert!(
+            mixed.contains("b.key") && mixed.contains("cannot be used together (--upstream-client-certificate"),
+            "{mixed}"
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::RejectCode;
 use crate::catalog::{
-    CarbonFacts, Credential, Item, Kind, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission, Provider, Ref, Role,
-    Router, SecretPurpose, SecretValue, Setting, User, Verifier, VerifierScheme, VirtualKey, Window,
+    CarbonFacts, Credential, Item, Kind, Limit, LimitMode, LimitUnit, OnStoreFailure, Organization, Permission,
+    Provider, Ref, Role, Router, SecretPurpose, SecretValue, Setting, User, Verifier, VerifierScheme, VirtualKey,
+    Window,
 };
 use crate::kernel::clock::FleetTime;
 use crate::kernel::ids::{RouterId, SecretId};
@@ -78,8 +79,12 @@ fn encode_role(role: &Role) -> Vec<u8> {
         Permission::ReadMetric => proto::Permission::ReadMetric,
         Permission::ProvideModels => proto::Permission::ProvideModels,
     });
-    proto::Role { name: role.name.clone(), permissions: permissions.map(|one| one as i32).collect(), all_routers: role.all_routers }
-        .encode_to_vec()
+    proto::Role {
+        name: role.name.clone(),
+        permissions: permissions.map(|one| one as i32).collect(),
+        all_routers: role.all_routers,
+    }
+    .encode_to_vec()
 }
 
 fn decode_role(role: &proto::Role) -> Result<Role, Refusal> {
@@ -100,7 +105,8 @@ fn decode_role(role: &proto::Role) -> Result<Role, Refusal> {
 // === User ===
 
 fn encode_user(user: &User) -> Vec<u8> {
-    proto::User { email: user.email.clone(), name: user.name.clone(), priority: user.priority, number: user.number }.encode_to_vec()
+    proto::User { email: user.email.clone(), name: user.name.clone(), priority: user.priority, number: user.number }
+        .encode_to_vec()
 }
 
 fn decode_user(user: proto::User) -> User {
@@ -139,10 +145,15 @@ fn decode_key(key: proto::VirtualKey) -> Result<VirtualKey, Refusal> {
         let scheme = match proto::VerifierScheme::try_from(verifier.scheme) {
             Ok(proto::VerifierScheme::HmacSha256) => VerifierScheme::HmacSha256,
             Ok(proto::VerifierScheme::Sha256) => VerifierScheme::Sha256,
-            Ok(proto::VerifierScheme::Unspecified) | Err(_) => return Err(unspecified("verifiers.scheme", verifier.scheme)),
+            Ok(proto::VerifierScheme::Unspecified) | Err(_) => {
+                return Err(unspecified("verifiers.scheme", verifier.scheme));
+            }
         };
         if verifier.digest.len() != 32 {
-            return Err((RejectCode::BadBody, format!("verifiers.digest: 32 bytes are expected, got {}", verifier.digest.len())));
+            return Err((
+                RejectCode::BadBody,
+                format!("verifiers.digest: 32 bytes are expected, got {}", verifier.digest.len()),
+            ));
         }
         Ok(Verifier {
             scheme,
@@ -151,12 +162,17 @@ fn decode_key(key: proto::VirtualKey) -> Result<VirtualKey, Refusal> {
             not_after: verifier.not_after_unix_ms.map(FleetTime::from_unix_millis),
         })
     };
-    let router = |bytes: &Vec<u8>| RouterId::from_bytes(bytes).map_err(|error| (RejectCode::BadBody, format!("allowed_routers: {error}")));
+    let router = |bytes: &Vec<u8>| {
+        RouterId::from_bytes(bytes).map_err(|error| (RejectCode::BadBody, format!("allowed_routers: {error}")))
+    };
     Ok(VirtualKey {
         public_id: key.public_id,
         name: key.name,
         verifiers: key.verifiers.into_iter().map(verifier).collect::<Result<_, _>>()?,
-        allowed_routers: key.allowed_routers.map(|set| set.router_ids.iter().map(router).collect::<Result<_, _>>()).transpose()?,
+        allowed_routers: key
+            .allowed_routers
+            .map(|set| set.router_ids.iter().map(router).collect::<Result<_, _>>())
+            .transpose()?,
         master: key.master,
         compatibility: key.compatibility,
         number: key.number,
@@ -247,7 +263,11 @@ fn decode_provider(provider: proto::Provider, parents: &[Ref]) -> Result<Provide
         upstream_model: provider.upstream_model,
         timeout: Duration::from_millis(provider.timeout_ms),
         credential,
-        carbon: CarbonFacts { zone: carbon.zone, total_params: carbon.total_params_billions, active_params: carbon.active_params_billions },
+        carbon: CarbonFacts {
+            zone: carbon.zone,
+            total_params: carbon.total_params_billions,
+            active_params: carbon.active_params_billions,
+        },
         weight: provider.weight,
         drain_on_disconnect: provider.drain_on_disconnect,
         number: provider.number,

@@ -86,12 +86,24 @@ pub struct Envelope {
 /// or kept at its last good version.
 pub fn decode(wire: &proto::Resource) -> Result<Resource, Box<(Rejection, Option<Envelope>)>> {
     let id = Uuid::from_slice(&wire.id).ok();
-    let reject = |code, text: String| Rejection { kind: wire.kind, id: id.unwrap_or_default(), version: wire.version, code, text };
+    let reject = |code, text: String| Rejection {
+        kind: wire.kind,
+        id: id.unwrap_or_default(),
+        version: wire.version,
+        code,
+        text,
+    };
     let Some(kind) = kind_from_wire(wire.kind) else {
-        return Err(Box::new((reject(RejectCode::UnknownKind, format!("kind {} is not known to this build", wire.kind)), None)));
+        return Err(Box::new((
+            reject(RejectCode::UnknownKind, format!("kind {} is not known to this build", wire.kind)),
+            None,
+        )));
     };
     let (Some(id), Some(parents)) = (id, wire.parents.iter().map(ref_from_wire).collect::<Option<Vec<_>>>()) else {
-        return Err(Box::new((reject(RejectCode::BadEnvelope, "an id is not 16 bytes long, or a parent has an unknown kind".into()), None)));
+        return Err(Box::new((
+            reject(RejectCode::BadEnvelope, "an id is not 16 bytes long, or a parent has an unknown kind".into()),
+            None,
+        )));
     };
     let envelope = Envelope {
         reference: Ref { kind, id },
@@ -101,7 +113,8 @@ pub fn decode(wire: &proto::Resource) -> Result<Resource, Box<(Rejection, Option
         expires: wire.expires_unix_ms.map(FleetTime::from_unix_millis),
     };
     if let Some(feature) = wire.requires.iter().find(|feature| !FEATURES.contains(&feature.as_str())) {
-        let rejection = reject(RejectCode::MissingFeature, format!("needs `{feature}`, which this build does not have"));
+        let rejection =
+            reject(RejectCode::MissingFeature, format!("needs `{feature}`, which this build does not have"));
         return Err(Box::new((rejection, Some(envelope))));
     }
     match decode_body(kind, &wire.body, &envelope.parents) {

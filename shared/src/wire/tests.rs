@@ -13,7 +13,15 @@ use crate::kernel::money::{Amount, Prices};
 use crate::kernel::secret::SecretBytes;
 
 fn resource(item: Item, parents: Vec<Ref>) -> Resource {
-    Resource { id: Uuid::now_v7(), version: 42, parents, blocked: true, expires: Some(FleetTime::from_unix_millis(9)), requires: vec![], item }
+    Resource {
+        id: Uuid::now_v7(),
+        version: 42,
+        parents,
+        blocked: true,
+        expires: Some(FleetTime::from_unix_millis(9)),
+        requires: vec![],
+        item,
+    }
 }
 
 fn every_noun() -> Vec<Resource> {
@@ -22,7 +30,12 @@ fn every_noun() -> Vec<Resource> {
     let key = VirtualKey {
         public_id: "abc".into(),
         name: "k".into(),
-        verifiers: vec![Verifier { scheme: VerifierScheme::Sha256, pepper_version: 3, digest: vec![7; 32], not_after: None }],
+        verifiers: vec![Verifier {
+            scheme: VerifierScheme::Sha256,
+            pepper_version: 3,
+            digest: vec![7; 32],
+            not_after: None,
+        }],
         allowed_routers: Some(vec![RouterId::generate()]),
         master: false,
         compatibility: "native".into(),
@@ -61,7 +74,10 @@ fn every_noun() -> Vec<Resource> {
     };
     vec![
         resource(Item::Organization(Organization { name: "o".into() }), vec![]),
-        resource(Item::Role(Role { name: "r".into(), permissions: Permission::ALL.to_vec(), all_routers: true }), vec![]),
+        resource(
+            Item::Role(Role { name: "r".into(), permissions: Permission::ALL.to_vec(), all_routers: true }),
+            vec![],
+        ),
         resource(
             Item::User(User { email: "e".into(), name: "n".into(), priority: -1, number: 0 }),
             vec![Ref { kind: Kind::Role, id: Uuid::now_v7() }],
@@ -71,7 +87,11 @@ fn every_noun() -> Vec<Resource> {
         resource(Item::Provider(provider), vec![Ref { kind: Kind::Secret, id: secret }]),
         resource(Item::Limit(limit), vec![]),
         resource(
-            Item::Secret(SecretValue { purpose: SecretPurpose::Pepper, generation: 1, value: SecretBytes::new(vec![1, 2]) }),
+            Item::Secret(SecretValue {
+                purpose: SecretPurpose::Pepper,
+                generation: 1,
+                value: SecretBytes::new(vec![1, 2]),
+            }),
             vec![],
         ),
         resource(Item::Setting(Setting { name: "s".into(), value_json: "1".into() }), vec![]),

@@ -67,7 +67,12 @@ const SENTRY: &[Key] = &[
     honoured("dsn", Kind::Secret, "none", "Where reports go; empty: nowhere."),
     honoured("environment", Kind::Text, "none", "Shown with each report."),
     honoured("release", Kind::Text, "that of the program", "Shown with each report."),
-    without_effect("traces_sample_rate", Kind::Any, "spans go out over OTLP (OTEL_EXPORTER_OTLP_ENDPOINT)", "Share of traces."),
+    without_effect(
+        "traces_sample_rate",
+        Kind::Any,
+        "spans go out over OTLP (OTEL_EXPORTER_OTLP_ENDPOINT)",
+        "Share of traces.",
+    ),
 ];
 
 const BRAVE: &[Key] = &[

@@ -6,8 +6,8 @@ mod description;
 mod model_keys;
 mod models;
 mod network;
-mod setting_keys;
 mod sentry;
+mod setting_keys;
 mod settings;
 
 use shared::runtime::yaml::Node;
@@ -30,7 +30,8 @@ pub(super) fn read(root: &Node, dev: bool) -> (Plan, Findings) {
     let fields = Walk { findings: &mut findings, root: ROOT }.map(root, "", ROOT, false);
     let mut settings = settings::read(&fields.map("settings"), dev, &mut findings);
     settings.database = database::read(&fields.map("dependencies").map("postgres"), &mut findings);
-    settings.logs.reports = sentry::read(&fields.map("dependencies").map("sentry"), &fields.map("settings"), &mut findings);
+    settings.logs.reports =
+        sentry::read(&fields.map("dependencies").map("sentry"), &fields.map("settings"), &mut findings);
     let routers = models::read(fields.maps("models"), &mut findings);
     (Plan { settings, routers }, findings)
 }

@@ -37,14 +37,18 @@ pub(super) fn outbound(fields: &Fields, findings: &mut Findings) -> OutboundSett
     let egress = fields.map("egress");
     let (certificate, key) = (egress.text("client_certificate"), egress.text("client_key"));
     for (given, missing) in [("client_certificate", "client_key"), ("client_key", "client_certificate")] {
-        if let Some(field) = egress.get(given).filter(|_| egress.text(given).is_some() && egress.text(missing).is_none()) {
+        if let Some(field) =
+            egress.get(given).filter(|_| egress.text(given).is_some() && egress.text(missing).is_none())
+        {
             let reason = format!("is given without `settings.egress.{missing}`: both are needed");
             findings.refuse(&field.path, field.line, reason);
         }
     }
     OutboundSettings {
         ca_bundle: egress.text("ca_bundle").map(Into::into),
-        client: certificate.zip(key).map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
+        client: certificate
+            .zip(key)
+            .map(|(certificate, key)| TlsFiles { certificate: certificate.into(), key: key.into() }),
     }
 }
 

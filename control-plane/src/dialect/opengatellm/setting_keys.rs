@@ -165,10 +165,8 @@ const TAG: &[Key] = &[
     honoured("externalDocs", Kind::Map(TAG_DOCS), "none", "Where more is written."),
 ];
 
-const TAG_DOCS: &[Key] = &[
-    honoured("url", Kind::Text, "none", "Where.").required(),
-    honoured("description", Kind::Text, "none", "What."),
-];
+const TAG_DOCS: &[Key] =
+    &[honoured("url", Kind::Text, "none", "Where.").required(), honoured("description", Kind::Text, "none", "What.")];
 
 const EGRESS: &[Key] = &[
     honoured(
@@ -193,7 +191,8 @@ const EGRESS: &[Key] = &[
 ];
 
 const TLS: &[Key] = &[
-    honoured("certificate", Kind::Text, "none", "PEM file, intermediates after it; taken anew when it changes.").required(),
+    honoured("certificate", Kind::Text, "none", "PEM file, intermediates after it; taken anew when it changes.")
+        .required(),
     honoured("key", Kind::Text, "none", "PEM file of its private key.").required(),
 ];
 

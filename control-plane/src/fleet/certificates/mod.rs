@@ -4,9 +4,9 @@
 //! name the node and its Group, and those of control planes, which name their hosts. Nodes trust this authority alone.
 
 mod name;
-mod tls;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,14 @@ use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
+    SanType, SerialNumber,
 };
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::RootCertStore;
 use shared::kernel::ids::NodeId;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -129,8 +130,9 @@ impl Request {
         if der.len() > LARGEST_REQUEST {
             return Err(CertificateRefusal::Request("it is larger than 8 KiB"));
         }
-        let parsed = CertificateSigningRequestParams::from_der(&der.into())
-            .map_err(|_| CertificateRefusal::Request("a PKCS #10 request that is signed by its key is expected, in DER form"))?;
+        let parsed = CertificateSigningRequestParams::from_der(&der.into()).map_err(|_| {
+            CertificateRefusal::Request("a PKCS #10 request that is signed by its key is expected, in DER form")
+        })?;
         if parsed.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
             return Err(CertificateRefusal::Request("a key for ECDSA on P-256 is expected"));
         }
@@ -196,7 +198,8 @@ impl Authority {
 
     fn open(row: &AuthorityRow, ring: &KeyRing, lifetime: Duration) -> Result<Self, AuthorityError> {
         let key = ring.open(CONTEXT, &row.sealed_key)?;
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.expose()), &PKCS_ECDSA_P256_SHA256)?;
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.expose()), &PKCS_ECDSA_P256_SHA256)?;
         let certificate = CertificateDer::from(row.certificate.clone());
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone())?;

@@ -131,7 +131,8 @@ fn read(hello: Hello, peer: &Peer) -> Result<(NodeFacts, Option<Held>), Status> 
             hello.schema_min, hello.schema_max
         )));
     }
-    let bad = |field: &str, length: usize| Status::invalid_argument(format!("{field}: 16 bytes are expected, got {length}"));
+    let bad =
+        |field: &str, length: usize| Status::invalid_argument(format!("{field}: 16 bytes are expected, got {length}"));
     let facts = NodeFacts {
         node: NodeId::from_bytes(&hello.node_id).map_err(|_| bad("node_id", hello.node_id.len()))?,
         boot: BootId::from_bytes(&hello.boot_id).map_err(|_| bad("boot_id", hello.boot_id.len()))?,

@@ -37,7 +37,9 @@ impl Outbox {
         let stamped = ControlMessage { control_unix_us: fleet_time(), message: Some(message) };
         match self.sender.send_timeout(Ok(stamped), SEND_WITHIN).await {
             Ok(()) => Ok(()),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Status::deadline_exceeded("the node takes no messages")),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                Err(Status::deadline_exceeded("the node takes no messages"))
+            }
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Status::cancelled("the node is gone")),
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use shared::kernel::ids::Revision;
 use shared::proto::{
-    Ack, Begin, Command, Commit, ControlHeartbeat, ControlMessage, Drain, LogLevel, NodeHeartbeat, NodeMessage, Resync, SyncMode,
-    command, control_message, node_message,
+    Ack, Begin, Command, Commit, ControlHeartbeat, ControlMessage, Drain, LogLevel, NodeHeartbeat, NodeMessage, Resync,
+    SyncMode, command, control_message, node_message,
 };
 use shared::wire::{HEARTBEAT, digest_from_wire, digest_to_wire, kind_from_wire};
 use tokio::sync::{mpsc, watch};
@@ -147,7 +147,9 @@ impl Session {
             Base::Nothing | Base::Undecided => (SyncMode::Full, Revision::default()),
         };
         let permit = match mode {
-            SyncMode::Full => Some(parts.full_sends.acquire().await.map_err(|_| Status::unavailable("the control plane ends"))?),
+            SyncMode::Full => {
+                Some(parts.full_sends.acquire().await.map_err(|_| Status::unavailable("the control plane ends"))?)
+            }
             _ => None,
         };
         let (view, snapshot) = (self.view.clone(), Arc::clone(&target));
@@ -186,7 +188,8 @@ impl Session {
             node_message::Message::Hello(_) => return Err(Status::failed_precondition("a second Hello")),
             node_message::Message::Heartbeat(pulse) => self.node.seen(read_pulse(&pulse)),
             node_message::Message::Nack(nack) => {
-                let is_answer = matches!(&self.flow, Flow::Waiting { target, .. } if target.head().revision.0 == nack.revision);
+                let is_answer =
+                    matches!(&self.flow, Flow::Waiting { target, .. } if target.head().revision.0 == nack.revision);
                 if is_answer {
                     self.refused(&nack.reason);
                 }
@@ -269,7 +272,9 @@ impl Session {
             Flow::Waiting { since, .. } if since.elapsed() > ANSWER_WITHIN => {
                 return Err(Status::deadline_exceeded("the node does not answer a commit"));
             }
-            Flow::Stopped { since, refused } if since.elapsed() > TRY_AGAIN && self.is_newer_than(*refused) => self.try_again(),
+            Flow::Stopped { since, refused } if since.elapsed() > TRY_AGAIN && self.is_newer_than(*refused) => {
+                self.try_again()
+            }
             _ => {}
         }
         if self.beaten.elapsed() >= HEARTBEAT { self.beat().await } else { Ok(()) }

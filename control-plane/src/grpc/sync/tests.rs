@@ -71,7 +71,8 @@ async fn control(checked: bool) -> Control {
     let ring = Arc::new(KeyRing::parse(&Secret::new("r".repeat(64))).unwrap());
     let seals = Seals::new(ring);
     let resumes = Resumes::new(seals.clone(), publisher.clone(), Arc::new(NoLog));
-    let timing = DrainTiming { min_drain: Duration::ZERO, drain_timeout: Duration::ZERO, flush_timeout: Duration::from_secs(5) };
+    let timing =
+        DrainTiming { min_drain: Duration::ZERO, drain_timeout: Duration::ZERO, flush_timeout: Duration::from_secs(5) };
     let shutdown = Shutdown::new(Readiness::new(), timing);
     let service = SyncService::new(publisher.clone(), seals, resumes, nodes.clone(), shutdown.clone()).into_server();
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -128,7 +129,8 @@ impl Node {
     /// The next message that is no sign of life.
     async fn hear(&mut self) -> Result<control_message::Message, Status> {
         loop {
-            let message = timeout(Duration::from_secs(10), self.hears.message()).await.expect("a message within 10 s")?;
+            let message =
+                timeout(Duration::from_secs(10), self.hears.message()).await.expect("a message within 10 s")?;
             let message = message.expect("an open stream");
             assert!(message.control_unix_us > 1_600_000_000_000_000);
             match message.message.unwrap() {
@@ -184,7 +186,8 @@ impl Node {
     }
 
     async fn ack(&self, told: &Told) {
-        let rejected = vec![proto::Rejection { kind: 6, id: vec![1; 16], version: 3, code: "bad_body".into(), text: "t".into() }];
+        let rejected =
+            vec![proto::Rejection { kind: 6, id: vec![1; 16], version: 3, code: "bad_body".into(), text: "t".into() }];
         let ack = Ack {
             revision: told.revision,
             digest: told.commit.digest.clone(),

@@ -100,7 +100,8 @@ fn changes(end: &End, options: &LastGoodOptions) -> Result<Changes, Damage> {
             }
             Kind::Revoke => changes.revocations.push(decoded(&message)?),
             Kind::Fresh => {
-                let bytes = message.expose().try_into().map_err(|_| super::read::content("a time of another length"))?;
+                let bytes =
+                    message.expose().try_into().map_err(|_| super::read::content("a time of another length"))?;
                 changes.fresh = FleetTime::from_unix_micros(i64::from_le_bytes(bytes));
             }
         }

@@ -100,7 +100,8 @@ impl Cipher {
         body.push(kind.byte());
         body.extend_from_slice(plain.expose());
         let aad = Aad::from(index.to_le_bytes());
-        let nonce = self.key.seal_in_place_append_tag(aad, &mut body).map_err(|_| io::Error::other("the cipher failed"))?;
+        let nonce =
+            self.key.seal_in_place_append_tag(aad, &mut body).map_err(|_| io::Error::other("the cipher failed"))?;
         let length = u32::try_from(NONCE_LEN + body.len()).ok().filter(|length| *length <= LONGEST);
         let length = length.ok_or_else(|| io::Error::other("a message is too long for the copy"))?.to_le_bytes();
         to.extend_from_slice(&length);

@@ -125,7 +125,9 @@ impl LastGood {
     pub(super) fn keep(&self, recording: Recording, settled: bool) {
         let order = match recording {
             Recording::Base(base) => Order::Base(base),
-            Recording::Delta(frames) => Order::Delta { frames: frames.into_iter().map(|frame| frame.0).collect(), settled },
+            Recording::Delta(frames) => {
+                Order::Delta { frames: frames.into_iter().map(|frame| frame.0).collect(), settled }
+            }
             Recording::Nothing => return,
             Recording::Failed => Order::Gap,
         };

@@ -80,7 +80,7 @@ pub(super) fn newest(folder: &Path, key: &Secret) -> Option<Loaded> {
     None
 }
 
-fn load(path: &Path, generation: u64, key: &Secret) -> Result<(Loaded, Option<Damage>), Damage> {
+pub(super) fn load(path: &Path, generation: u64, key: &Secret) -> Result<(Loaded, Option<Damage>), Damage> {
     let file = File::open(path)?;
     let mut frames = Frames::open(BufReader::with_capacity(1 << 20, file), key)?;
     let mut replay = Replay::default();
@@ -134,7 +134,9 @@ impl Replay {
             Kind::Commit => {
                 let (begin, at, draft) = self.open.take().ok_or_else(|| content("a commit of no revision"))?;
                 let base = self.table.clone().unwrap_or_else(|| Arc::new(Table::empty()));
-                let (table, held) = finish(&base, draft, &Begin { confirmed: true, ..begin }, decoded::<Commit>(message)?).map_err(content)?;
+                let (table, held) =
+                    finish(&base, draft, &Begin { confirmed: true, ..begin }, decoded::<Commit>(message)?)
+                        .map_err(content)?;
                 (self.table, self.held, self.fresh) = (Some(Arc::new(table)), Some(held), self.fresh.max(at));
             }
             Kind::Revoke => {

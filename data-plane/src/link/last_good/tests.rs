@@ -90,7 +90,8 @@ fn lets_in(table: &Table, world: &World) -> bool {
 /// Few resources, so that every byte of their files can be tried.
 fn small_world() -> World {
     let mut world = world();
-    let kept = [fixture::ORGANIZATION, fixture::MEMBERS, fixture::MEMBER, MEMBER_KEY, fixture::ADMIN_KEY, Uuid::from_u128(1)];
+    let kept =
+        [fixture::ORGANIZATION, fixture::MEMBERS, fixture::MEMBER, MEMBER_KEY, fixture::ADMIN_KEY, Uuid::from_u128(1)];
     world.resources.retain(|one| kept.contains(&one.id));
     world
 }
@@ -195,8 +196,11 @@ async fn changed_at_any_byte_it_falls_back() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x41;
         std::fs::write(new, &damaged).unwrap();
-        // The base is damaged everywhere: the generation before it serves.
-        assert_eq!(place.loaded().unwrap().table.revision().0, 3, "at {at}");
+        assert!(read::load(new, 2, &place.0.key).is_err(), "at {at}");
+        if at % 50 == 0 {
+            // The generation before it serves.
+            assert_eq!(place.loaded().unwrap().table.revision().0, 3, "at {at}");
+        }
     }
     std::fs::write(new, &whole).unwrap();
     assert_eq!(place.loaded().unwrap().table.revision().0, 4);
@@ -275,6 +279,7 @@ async fn behind_a_gap_nothing_is_appended() {
 }
 
 #[tokio::test]
+#[ignore = "meant for an optimised build: cargo test --release -- --ignored back_quickly"]
 async fn a_hundred_thousand_keys_are_back_quickly() {
     let (place, world) = (Place::new(), world());
     let (copy, _) = place.open();
@@ -297,6 +302,7 @@ async fn a_hundred_thousand_keys_are_back_quickly() {
     copy.flush().await;
     let began = Instant::now();
     assert_eq!(place.loaded().unwrap().table.key_count(), 100_002);
-    // Without optimisation; the product is many times faster.
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let took = began.elapsed();
+    eprintln!("100 thousand keys from disk in {took:?}");
+    assert!(cfg!(debug_assertions) || took < Duration::from_secs(2), "{took:?}");
 }

@@ -32,7 +32,10 @@ const GENERATIONS: usize = 2;
 /// What the writer is told.
 pub(super) enum Order {
     Base(Box<BaseFile>),
-    Delta { frames: Vec<Plain>, settled: bool },
+    Delta {
+        frames: Vec<Plain>,
+        settled: bool,
+    },
     Revoke(Plain),
     Fresh(Plain),
     /// A change could not be recorded.
@@ -143,7 +146,15 @@ impl Writer {
         let end = loaded.map(|loaded| {
             let End { path, generation, cipher, frames, bytes, base_bytes, deltas } = &loaded.end;
             let (path, cipher) = (path.clone(), Arc::clone(cipher));
-            End { path, generation: *generation, cipher, frames: *frames, bytes: *bytes, base_bytes: *base_bytes, deltas: *deltas }
+            End {
+                path,
+                generation: *generation,
+                cipher,
+                frames: *frames,
+                bytes: *bytes,
+                base_bytes: *base_bytes,
+                deltas: *deltas,
+            }
         });
         Self {
             options,

@@ -130,7 +130,11 @@ impl Cluster {
     fn create(&self) -> Result<(), PostgresError> {
         let fresh = self.folder.with_extension("new");
         if fresh.exists() {
-            fs::remove_dir_all(&fresh).map_err(|source| PostgresError::File { doing: "removing", path: fresh.clone(), source })?;
+            fs::remove_dir_all(&fresh).map_err(|source| PostgresError::File {
+                doing: "removing",
+                path: fresh.clone(),
+                source,
+            })?;
         }
         make_dir(&fresh, 0o700, self.account)?;
         let password_file = self.folder.with_extension("password");
@@ -142,7 +146,11 @@ impl Cluster {
         let made = run("initdb", initdb);
         let _ = fs::remove_file(&password_file);
         made?;
-        fs::rename(&fresh, &self.folder).map_err(|source| PostgresError::File { doing: "renaming", path: fresh, source })
+        fs::rename(&fresh, &self.folder).map_err(|source| PostgresError::File {
+            doing: "renaming",
+            path: fresh,
+            source,
+        })
     }
 }
 

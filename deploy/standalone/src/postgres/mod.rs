@@ -33,7 +33,9 @@ pub(crate) enum PostgresError {
     )]
     NotFound,
     /// The folder was made by another major version.
-    #[error("{folder} was made by Postgres {needed}, but only {found} is installed: install Postgres {needed}, or dump and restore")]
+    #[error(
+        "{folder} was made by Postgres {needed}, but only {found} is installed: install Postgres {needed}, or dump and restore"
+    )]
     OtherVersion {
         /// The data folder.
         folder: PathBuf,
@@ -43,7 +45,9 @@ pub(crate) enum PostgresError {
         found: String,
     },
     /// Running as root, and no account to hand the server to.
-    #[error("Postgres refuses to run as root and neither `postgres` nor `nobody` is in /etc/passwd: start as another user")]
+    #[error(
+        "Postgres refuses to run as root and neither `postgres` nor `nobody` is in /etc/passwd: start as another user"
+    )]
     NoAccount,
     /// A program of Postgres failed.
     #[error("`{program}` failed: {output}")]
@@ -147,6 +151,8 @@ impl ChildPostgres {
         let mut command = self.cluster.server();
         // A group of its own: Ctrl-C in a terminal must reach us alone, so that records are flushed before it stops.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        command.spawn().map_err(|error| PostgresError::Program { program: "postgres".into(), output: error.to_string() })
+        command
+            .spawn()
+            .map_err(|error| PostgresError::Program { program: "postgres".into(), output: error.to_string() })
     }
 }

@@ -107,7 +107,8 @@ pub fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let joined = match more {
         None => first.clone(),
         Some(second) => {
-            let lines: Option<Vec<_>> = [first, second].into_iter().chain(values).map(|value| value.to_str().ok()).collect();
+            let lines: Option<Vec<_>> =
+                [first, second].into_iter().chain(values).map(|value| value.to_str().ok()).collect();
             HeaderValue::try_from(lines?.join(",")).ok()?
         }
     };

@@ -49,7 +49,11 @@ pub(super) async fn run(settings: TraceSettings, mut waiting: Receiver<Vec<Span>
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .build(connector());
-    let mut exporter = Exporter { client: TraceServiceClient::with_origin(http, settings.endpoint.clone()), settings, was_down: false };
+    let mut exporter = Exporter {
+        client: TraceServiceClient::with_origin(http, settings.endpoint.clone()),
+        settings,
+        was_down: false,
+    };
     loop {
         let first = tokio::select! {
             first = waiting.recv() => first,
@@ -123,8 +127,12 @@ where
     }
 
     fn message(&self, spans: Vec<Span>) -> ExportTraceServiceRequest {
-        let attributes =
-            self.settings.resource.iter().map(|(key, value)| attribute(key, Value::StringValue(value.clone()))).collect();
+        let attributes = self
+            .settings
+            .resource
+            .iter()
+            .map(|(key, value)| attribute(key, Value::StringValue(value.clone())))
+            .collect();
         let scope = InstrumentationScope {
             name: "gatewright".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -92,7 +92,8 @@ impl Reports {
         let dsn: Dsn = settings.dsn.expose().trim().parse().map_err(BadDsn)?;
         let (queue, waiting) = channel(QUEUE);
         tokio::spawn(send(dsn, waiting));
-        let release = settings.release.clone().unwrap_or_else(|| concat!("gatewright@", env!("CARGO_PKG_VERSION")).to_owned());
+        let release =
+            settings.release.clone().unwrap_or_else(|| concat!("gatewright@", env!("CARGO_PKG_VERSION")).to_owned());
         Ok(Self { queue, environment: settings.environment.clone().map(Cow::Owned), release: Cow::Owned(release) })
     }
 }
@@ -163,7 +164,8 @@ impl Visit for Fields {
 
 /// Sends until the process ends.
 async fn send(dsn: Dsn, mut waiting: Receiver<Event<'static>>) {
-    let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).build(connector());
+    let http: Client<_, Full<Bytes>> =
+        Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).build(connector());
     let (address, auth) = (dsn.envelope_api_url().to_string(), dsn.to_auth(Some(AGENT)).to_string());
     let mut quiet_until: Option<Instant> = None;
     while let Some(event) = waiting.recv().await {

@@ -108,7 +108,8 @@ fn address(text: &str) -> Option<Uri> {
     // SDKs take an address without a scheme for plain gRPC.
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let uri: Uri = text.parse().ok()?;
-    (matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
+    (matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty()))
+        .then_some(uri)
 }
 
 /// `name=value,name=value`, values percent-encoded where they hold a comma.
@@ -165,7 +166,8 @@ impl Sampler {
 
     fn read(name: Option<String>, share: Option<String>) -> Result<Self, TraceError> {
         let Some(name) = name else { return Ok(Self::DEFAULT) };
-        let (follows_parent, rule) = name.strip_prefix("parentbased_").map_or((false, name.as_str()), |rule| (true, rule));
+        let (follows_parent, rule) =
+            name.strip_prefix("parentbased_").map_or((false, name.as_str()), |rule| (true, rule));
         let threshold = match rule {
             "always_on" => 0,
             "always_off" => RANDOM,
@@ -188,7 +190,12 @@ impl Sampler {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "the share is between 0 and 1")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the share is between 0 and 1"
+)]
 fn ratio(value: String) -> Result<u64, TraceError> {
     match value.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(((1.0 - share) * RANDOM as f64) as u64),

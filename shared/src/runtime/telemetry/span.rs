@@ -26,7 +26,13 @@ pub struct Builder(Span);
 impl Builder {
     /// A span with its place, and how long after `origin` it began and ended.
     #[must_use]
-    pub fn new(name: impl Into<String>, kind: SpanKind, place: &SpanContext, origin: FleetTime, between: (Duration, Duration)) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        kind: SpanKind,
+        place: &SpanContext,
+        origin: FleetTime,
+        between: (Duration, Duration),
+    ) -> Self {
         let at = |after: Duration| {
             let origin = u64::try_from(origin.unix_micros()).unwrap_or(0).saturating_mul(1000);
             origin.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))

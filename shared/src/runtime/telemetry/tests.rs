@@ -45,7 +45,10 @@ fn a_callers_span_is_believed_only_when_it_is_one() {
 
 #[test]
 fn states_are_passed_on_only_when_they_are_some() {
-    assert_eq!(state(&headers(&[], &["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"])).unwrap(), "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7");
+    assert_eq!(
+        state(&headers(&[], &["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"])).unwrap(),
+        "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
+    );
     assert_eq!(state(&headers(&[], &["a=1", "b=2"])).unwrap(), "a=1,b=2");
     let long = format!("a={}", "x".repeat(600));
     let many = (0..40).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
@@ -65,7 +68,8 @@ fn a_child_is_told_to_whoever_is_called() {
 }
 
 fn read(variables: &[(&str, &str)]) -> Result<Option<TraceSettings>, String> {
-    let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let variable =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     TraceSettings::read("gatewright-test", &variable).map_err(|error| error.to_string())
 }
 
@@ -86,9 +90,14 @@ fn the_environment_decides() {
     .unwrap();
     assert_eq!(settings.headers.get("authorization").unwrap(), "Bearer canary");
     assert_eq!(settings.timeout.as_millis(), 250);
-    let fact = |key: &str| settings.resource.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str()).collect::<Vec<_>>();
+    let fact = |key: &str| {
+        settings.resource.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
     assert_eq!((fact("service.name"), fact("deployment.environment")), (vec!["mine"], vec!["prod"]));
-    assert_eq!(read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]).unwrap().unwrap().endpoint.port_u16(), Some(4317));
+    assert_eq!(
+        read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]).unwrap().unwrap().endpoint.port_u16(),
+        Some(4317)
+    );
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://x"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
@@ -106,7 +115,11 @@ fn the_environment_decides() {
 #[test]
 fn samplers_keep_what_they_say() {
     let sampler = |name: &str, share: &str| {
-        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", share)];
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
+            ("OTEL_TRACES_SAMPLER", name),
+            ("OTEL_TRACES_SAMPLER_ARG", share),
+        ];
         read(&variables).unwrap().unwrap().sampler
     };
     let kept = |sampler: Sampler| {
