@@ -1,6 +1,5 @@
 //! What each kind of provider is asked, and forms that are too large for memory.
 
-use harness::admin::number;
 use harness::gateway::{Gateway, MODES, Mode};
 use harness::run;
 use harness::stage::{PROVIDER_KEY, Stage, UPSTREAM_MODEL};

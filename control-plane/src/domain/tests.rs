@@ -141,8 +141,8 @@ fn a_provider_fits_its_router() {
         blocked: false,
     };
     assert_eq!(spec.check(RouterKind::TextGeneration), Ok(()));
-    let Err(Error::Refused { detail, .. }) = spec.check(RouterKind::AutomaticSpeechRecognition) else { panic!() };
-    assert_eq!(detail, "Invalid model provider type vllm for automatic-speech-recognition router.");
+    let Err(Error::Refused { detail, .. }) = spec.check(RouterKind::ImageToText) else { panic!() };
+    assert_eq!(detail, "Invalid model provider type vllm for image-to-text router.");
     let timeout = ProviderSpec { timeout: Duration::ZERO, ..spec.clone() };
     assert_eq!(field_of(timeout.check(RouterKind::TextGeneration).unwrap_err()), "timeout");
     for code in ["fr", "fra", "XXX", ""] {
