@@ -56,7 +56,11 @@ fn another_provider_answers() {
                     stage.upstream.seen().split_off(before).iter().map(|seen| seen.json()["model"].clone()).collect();
                 assert_eq!(models.len(), 2, "{failure:?}");
                 assert_ne!(models[0], models[1], "each provider is asked once, by its own name of the model");
-                let usage = stage.usage(1).await.remove(0);
+                let id = reply.header("x-gatewright-call-id").to_owned();
+                let usage = eventually("the record of this call", Duration::from_secs(5), || async {
+                    stage.usage(1).await.into_iter().find(|usage| usage.0["id"] == id.as_str())
+                })
+                .await;
                 assert_eq!(usage.0["outcome"], "completed", "{usage:?}");
             }
         }

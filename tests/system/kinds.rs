@@ -1,5 +1,7 @@
 //! What each kind of provider is asked, and forms that are too large for memory.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use harness::gateway::{Gateway, MODES, Mode};
 use harness::run;
 use harness::stage::{PROVIDER_KEY, Stage, UPSTREAM_MODEL};
@@ -19,7 +21,8 @@ async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<
         "automatic-speech-recognition" => "/v1/audio/transcriptions",
         _ => "/v1/chat/completions",
     };
-    // The first answer that comes from the new provider shows that it is the only one.
+    // Several answers in a row that come from the new provider show that it is the only one.
+    let row_so_far = AtomicUsize::new(0);
     harness::eventually("the new provider is in use", std::time::Duration::from_secs(5), || async {
         stage.upstream.says(Answer::error(400, "not yet"));
         let body = json!({"model": stage.router, "messages": [], "query": "q", "documents": ["a"]});
@@ -28,12 +31,11 @@ async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<
             _ => stage.client().post(path, &body),
         };
         call.send().await;
-        stage
-            .upstream
-            .seen()
-            .last()
-            .is_some_and(|seen| contains(&seen.body, b"second-model") || seen.path == "/rerank")
-            .then_some(())
+        let seen = stage.upstream.seen();
+        let new = seen.last().is_some_and(|seen| contains(&seen.body, b"second-model") || seen.path == "/rerank");
+        let row = if new { row_so_far.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
+        row_so_far.store(row, Ordering::SeqCst);
+        (row >= 12).then_some(())
     })
     .await;
     stage
@@ -130,8 +132,8 @@ fn recordings_larger_than_memory_arrive_whole() {
             })
             .await;
             let before = stage.upstream.calls();
-            let count = std::sync::atomic::AtomicUsize::new(0);
-            stage.upstream.decides(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            let count = AtomicUsize::new(0);
+            stage.upstream.decides(move |_| match count.fetch_add(1, Ordering::SeqCst) {
                 0 => Answer::error(500, "once"),
                 _ => Answer::json(200, &json!({"text": "all of it"})),
             });

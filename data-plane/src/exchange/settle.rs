@@ -47,6 +47,8 @@ pub(crate) enum Ending {
 /// Owns a call until its end.
 pub(crate) struct Tail {
     open: Option<Box<Open>>,
+    /// Nobody reads the answer any more, though it may be read on for its usage.
+    abandoned: bool,
 }
 
 /// Everything known of a call that has not ended.
@@ -112,7 +114,7 @@ impl Tail {
             _in_flight: in_flight,
             _working: working,
         };
-        Self { open: Some(Box::new(open)) }
+        Self { open: Some(Box::new(open)), abandoned: false }
     }
 
     /// The call, while it has not ended.
@@ -125,10 +127,18 @@ impl Tail {
         self.open.as_deref_mut()
     }
 
+    /// The client has left; whatever the upstream still says, nobody was answered in full.
+    pub(crate) const fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
     /// Ends the call. Only the first end counts.
     pub(crate) fn end(&mut self, status: u16, ending: Ending) {
         if let Some(open) = self.open.take() {
-            open.settle(status, ending);
+            match ending {
+                Ending::Completed if self.abandoned => open.settle(499, Ending::Cancelled),
+                _ => open.settle(status, ending),
+            }
         }
     }
 

@@ -105,8 +105,9 @@ impl Stream {
         self.drain && self.source.is_some() && self.tail.open().is_some()
     }
 
-    /// Reads the rest for its usage; then the tail is dropped, as with any client that left.
+    /// Reads the rest for its usage; the call ends as that of any client that left.
     pub(super) async fn drain(mut self: Box<Self>) {
+        self.tail.abandon();
         let mut read = 0;
         while read < DRAIN_MOST {
             match std::future::poll_fn(|cx| self.poll_out(cx)).await {
