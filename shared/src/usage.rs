@@ -183,11 +183,11 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl From<&UsageRecord> for proto::UsageRecord {
-    fn from(record: &UsageRecord) -> Self {
-        let attempt = |attempt: &Attempt| proto::Attempt {
+impl From<UsageRecord> for proto::UsageRecord {
+    fn from(record: UsageRecord) -> Self {
+        let attempt = |attempt: Attempt| proto::Attempt {
             provider_id: attempt.provider.to_bytes(),
-            upstream_model: attempt.upstream_model.clone(),
+            upstream_model: attempt.upstream_model,
             started_unix_us: attempt.started.unix_micros(),
             latency_us: micros(attempt.latency),
             status: attempt.status.map_or(0, u32::from),
@@ -199,10 +199,10 @@ impl From<&UsageRecord> for proto::UsageRecord {
             started_unix_us: record.started.unix_micros(),
             latency_us: micros(record.latency),
             time_to_first_token_us: record.time_to_first_token.map(micros),
-            request_id: record.request_id.clone(),
-            trace_id: record.trace_id.clone(),
-            endpoint: record.endpoint.clone(),
-            method: record.method.clone(),
+            request_id: record.request_id,
+            trace_id: record.trace_id,
+            endpoint: record.endpoint,
+            method: record.method,
             streamed: record.streamed,
             status: u32::from(record.status),
             outcome: outcome_to_wire(record.outcome) as i32,
@@ -210,15 +210,15 @@ impl From<&UsageRecord> for proto::UsageRecord {
             phase: phase_to_wire(record.phase) as i32,
             parent: record.parent.map(CallId::to_bytes).unwrap_or_default(),
             key_id: record.key.map(VirtualKeyId::to_bytes).unwrap_or_default(),
-            key_name: record.key_name.clone(),
+            key_name: record.key_name,
             user_id: record.user.map(UserId::to_bytes).unwrap_or_default(),
-            user_email: record.user_email.clone(),
+            user_email: record.user_email,
             organization_id: record.organization.map(OrganizationId::to_bytes).unwrap_or_default(),
             project_id: record.project.map(ProjectId::to_bytes).unwrap_or_default(),
-            requested: record.requested.clone(),
+            requested: record.requested,
             router_id: record.router.map(RouterId::to_bytes).unwrap_or_default(),
-            router_name: record.router_name.clone(),
-            attempts: record.attempts.iter().map(attempt).collect(),
+            router_name: record.router_name,
+            attempts: record.attempts.into_iter().map(attempt).collect(),
             prompt_tokens: record.tokens.prompt,
             completion_tokens: record.tokens.completion,
             cached_tokens: record.tokens.cached,

@@ -1,15 +1,17 @@
-//! What each kind of provider is asked, and forms that are too large for memory.
+//! What each kind of provider is asked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::gateway::{Gateway, MODES, Mode};
+use harness::gateway::{Gateway, Mode};
 use harness::run;
 use harness::stage::{PROVIDER_KEY, Stage, UPSTREAM_MODEL};
 use harness::upstream::Answer;
 use serde_json::{Value, json};
 
+use crate::forms::{contains, form};
+
 /// A stage whose only provider is of this kind.
-async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<'a> {
+pub(crate) async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<'a> {
     let stage = Stage::set(gateway, router).await;
     let admin = stage.admin();
     let body = json!({"router_id": stage.router_id, "type": provider, "url": stage.upstream.url(), "key": PROVIDER_KEY,
@@ -19,13 +21,14 @@ async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<
     let path = match router {
         "text-classification" => "/v1/rerank",
         "automatic-speech-recognition" => "/v1/audio/transcriptions",
+        "text-embeddings-inference" => "/v1/embeddings",
         _ => "/v1/chat/completions",
     };
     // Several answers in a row that come from the new provider show that it is the only one.
     let row_so_far = AtomicUsize::new(0);
     harness::eventually("the new provider is in use", std::time::Duration::from_secs(5), || async {
         stage.upstream.says(Answer::error(400, "not yet"));
-        let body = json!({"model": stage.router, "messages": [], "query": "q", "documents": ["a"]});
+        let body = json!({"model": stage.router, "messages": [], "query": "q", "documents": ["a"], "input": "a"});
         let call = match router {
             "automatic-speech-recognition" => form(&stage, "json", "RIFF"),
             _ => stage.client().post(path, &body),
@@ -39,21 +42,6 @@ async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str) -> Stage<
     })
     .await;
     stage
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
-}
-
-fn form(stage: &Stage<'_>, format: &str, recording: &str) -> harness::client::Call {
-    let part =
-        |name: &str, text: &str| format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
-    let file = format!(
-        "--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n{recording}\r\n"
-    );
-    let body = [file, part("model", &stage.router), part("response_format", format), "--b0--\r\n".to_owned()].concat();
-    let call = stage.client().call("POST", "/v1/audio/transcriptions");
-    call.header("content-type", "multipart/form-data; boundary=b0").bytes(body)
 }
 
 #[test]
@@ -80,6 +68,23 @@ fn tei_ranks_in_words_of_its_own() {
         stage.upstream.says(Answer::json(413, &json!({"error": "batch size 9 > 4", "error_type": "Validation"})));
         let reply = stage.client().post("/v1/rerank", &body).send().await;
         assert_eq!(reply.expect(413).json()["error"]["message"], "batch size 9 > 4");
+    });
+}
+
+#[test]
+fn tei_embeds_in_words_of_its_own() {
+    run(async {
+        let stage = stage(Gateway::shared(Mode::Split).await, "text-embeddings-inference", "tei").await;
+        stage.upstream.says(Answer::json(200, &json!([[0.25, -1.0], [0.5, 2.0]])).header("x-compute-tokens", "9"));
+        let body = json!({"model": stage.router, "input": ["a", "b"], "truncate": true});
+        let answer = stage.client().post("/v1/embeddings", &body).send().await.expect(200).json();
+        assert_eq!(answer["data"][1], json!({"object": "embedding", "index": 1, "embedding": [0.5, 2.0]}), "{answer}");
+        assert_eq!(answer["usage"], json!({"prompt_tokens": 9, "total_tokens": 9}));
+        let seen = stage.upstream.seen().pop().unwrap();
+        assert_eq!(seen.path, "/embed");
+        assert_eq!(seen.json(), json!({"model": "second-model", "inputs": ["a", "b"], "truncate": true}));
+        let counted = |usage: &harness::stage::Usage| usage.tokens().0 == Some(9) && usage.0["estimated"] == false;
+        assert!(stage.usage(1).await.iter().any(counted));
     });
 }
 
@@ -111,65 +116,6 @@ fn mistral_is_asked_by_its_own_names() {
         let expected = json!({"model": "second-model", "messages": [{"role": "user", "content": "x"}], "stream": true,
             "random_seed": 7, "max_tokens": 5});
         assert_eq!(seen.json(), expected);
-    });
-}
-
-#[test]
-fn recordings_larger_than_memory_arrive_whole() {
-    run(async {
-        for mode in MODES {
-            let stage = stage(Gateway::shared(mode).await, "automatic-speech-recognition", "albert").await;
-            // A second provider behind the first: what was sent in vain is sent again.
-            let body = json!({"router_id": stage.router_id, "type": "openai", "url": stage.upstream.url(), "key": PROVIDER_KEY,
-                "model_name": "third-model", "timeout": 30});
-            stage.admin().create("providers", &body).await;
-            let recording: String = (0..400_000).map(|n| format!("{n:08x}")).collect();
-            harness::eventually("both providers were asked", std::time::Duration::from_secs(10), || async {
-                let before = stage.upstream.calls();
-                stage.upstream.decides(move |_| Answer::error(500, "never"));
-                form(&stage, "json", "RIFF").send().await;
-                (stage.upstream.calls() - before == 2).then_some(())
-            })
-            .await;
-            let before = stage.upstream.calls();
-            let count = AtomicUsize::new(0);
-            stage.upstream.decides(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-                0 => Answer::error(500, "once"),
-                _ => Answer::json(200, &json!({"text": "all of it"})),
-            });
-            let answer = form(&stage, "json", &recording).send().await;
-            assert_eq!(answer.expect(200).json(), json!({"text": "all of it"}));
-            let seen = stage.upstream.seen().split_off(before);
-            assert_eq!(seen.len(), 2);
-            let models: Vec<bool> = seen.iter().map(|seen| contains(&seen.body, b"\r\n\r\nsecond-model\r\n")).collect();
-            assert!(
-                models.contains(&true) && models.contains(&false),
-                "each provider has a name of its own for the model"
-            );
-            for seen in seen {
-                assert!(contains(&seen.body, recording.as_bytes()), "the recording is whole");
-                assert!(!contains(&seen.body, stage.router.as_bytes()));
-                let length = seen.headers["content-length"].to_str().unwrap();
-                assert_eq!(length, seen.body.len().to_string());
-            }
-        }
-    });
-}
-
-#[test]
-fn speech_as_plain_text() {
-    run(async {
-        let stage = Stage::set(Gateway::shared(Mode::Split).await, "automatic-speech-recognition").await;
-        stage.upstream.says(Answer::bytes(200, "text/plain; charset=utf-8", "Good day to you!\n"));
-        let reply = form(&stage, "text", "RIFF").send().await;
-        assert_eq!(reply.expect(200).text(), "Good day to you!\n");
-        assert_eq!(reply.header("content-type"), "text/plain; charset=utf-8");
-        let usage = stage.only_usage().await;
-        assert!(usage.tokens().1.is_some_and(|tokens| (3..10).contains(&tokens)), "{usage:?}");
-        assert_eq!(usage.0["estimated"], true);
-
-        stage.upstream.says(Answer::bytes(200, "text/html", "<html>"));
-        form(&stage, "text", "RIFF").send().await.expect(502);
     });
 }
 

@@ -64,14 +64,14 @@ impl Usage {
 }
 
 impl UsageSink for Usage {
-    fn begin(&self, opening: &UsageRecord) -> Result<(), SinkFull> {
+    fn begin(&self, opening: UsageRecord) -> Result<(), SinkFull> {
         match self {
             Self::Disk(spool) => spool.begin(opening).map_err(|NoRoom| SinkFull),
             Self::Memory(queue) => queue.has_room().then_some(()).ok_or(SinkFull),
         }
     }
 
-    fn revise(&self, record: &UsageRecord) {
+    fn revise(&self, record: UsageRecord) {
         match self {
             Self::Disk(spool) => spool.revise(record),
             Self::Memory(_) => {}
@@ -80,8 +80,8 @@ impl UsageSink for Usage {
 
     fn submit(&self, record: UsageRecord) -> Result<(), SinkFull> {
         let kept = match self {
-            Self::Disk(spool) => spool.submit(&record),
-            Self::Memory(queue) => queue.submit(&record),
+            Self::Disk(spool) => spool.submit(record),
+            Self::Memory(queue) => queue.submit(record),
         };
         kept.map_err(|NoRoom| SinkFull)
     }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use shared::catalog::FaultKind;
 use shared::usage::Attempt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Services;
-use super::endpoint::Payload;
+use super::deadline::Deadline;
+use super::endpoint::{Payload, Takes};
 use super::fault::Fault;
 use super::judge::{another_kind, content_type, first_event, refusal, timed_out, unreachable_upstream, unsent, whole};
 use super::settle::{Open, Tail};
@@ -61,9 +62,10 @@ pub(crate) struct Begun {
 /// # Errors
 /// The last fault, when none did.
 pub(crate) async fn attempt(services: &Services, tail: &mut Tail, caller: &HeaderMap) -> Result<Reply, Box<Fault>> {
-    let Some(router) = tail.open().and_then(|open| open.router.clone()) else { return Err(no_provider()) };
+    let Some(open) = tail.open() else { return Err(no_provider()) };
+    let Some(router) = open.router.clone() else { return Err(no_provider()) };
     let longest = router.providers.iter().map(|provider| provider.noun.timeout).max().unwrap_or_default();
-    let deadline = Instant::now() + longest.min(LONGEST);
+    let deadline = Deadline::new(longest.min(LONGEST), &open.payload);
     let mut tried = Vec::new();
     let mut last: Option<Box<Fault>> = None;
     services.retries.deposit();
@@ -72,10 +74,10 @@ pub(crate) async fn attempt(services: &Services, tail: &mut Tail, caller: &Heade
             metrics::retry_refused();
             break;
         }
-        match once(services, tail, caller, provider, deadline).await {
+        match once(services, tail, caller, provider, &deadline).await {
             Ok(reply) => return Ok(reply),
             Err(fault) => {
-                let final_word = !fault.is_retryable() || Instant::now() >= deadline;
+                let final_word = !fault.is_retryable() || Instant::now() >= deadline.end();
                 last = Some(fault);
                 if final_word {
                     break;
@@ -111,7 +113,7 @@ async fn once(
     tail: &mut Tail,
     caller: &HeaderMap,
     provider: &Arc<ProviderEntry>,
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Result<Reply, Box<Fault>> {
     let Some(open) = tail.open_mut() else { return Err(no_provider()) };
     let vitals = services.vitals.of(provider.id);
@@ -128,9 +130,13 @@ async fn once(
     });
     open.trying = Some((begun, Arc::clone(&vitals)));
     open.context.try_begins(caller);
-    let end = deadline.min(Instant::now() + provider.noun.timeout);
-    let trying = converse(services, open, caller, provider, vitals.begin(), end);
-    let result = timeout_at(end, trying).await.unwrap_or_else(|_| Err(timed_out()));
+    let deadline = deadline.of_try(provider.noun.timeout);
+    let trying = converse(services, open, caller, provider, vitals.begin(), &deadline);
+    let result = tokio::select! {
+        biased;
+        result = deadline.within(trying) => result.unwrap_or_else(|| Err(timed_out())),
+        () = services.expiry.cancelled() => Err(Fault::shutting_down()),
+    };
     match result {
         Ok(reply) => {
             open.first = Some(open.context.elapsed());
@@ -158,7 +164,7 @@ async fn converse(
     caller: &HeaderMap,
     provider: &ProviderEntry,
     busy: InFlight,
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Result<Reply, Box<Fault>> {
     let dialect = dialect(provider.noun.kind);
     let response = answer(services, open, caller, provider, dialect).await?;
@@ -169,17 +175,27 @@ async fn converse(
     if !status.is_success() {
         return Err(refusal(response, provider).await);
     }
+    asked_in_full(open).await?;
     let streamed = open.call.as_ref().is_some_and(|call| call.streamed.is_some());
     let events = content_type(response.headers()).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     match (streamed, events) {
         (true, true) => {
             let drain = provider.noun.drain_on_disconnect;
             let (body, splitter, first) = first_event(response.into_body(), provider).await?;
-            Ok(Reply::Stream(Box::new(Begun { body, splitter, first, deadline, drain, busy })))
+            Ok(Reply::Stream(Box::new(Begun { body, splitter, first, deadline: deadline.end(), drain, busy })))
         }
         (false, false) => whole(response, open, provider, dialect).await,
         _ => Err(another_kind(response, provider).await),
     }
+}
+
+/// An upstream may answer before its client has asked everything; what the answer is to be like is known only then.
+async fn asked_in_full(open: &mut Open) -> Result<(), Box<Fault>> {
+    if let (Payload::Form(form), Takes::Form(reader)) = (&open.payload, open.context.endpoint.takes) {
+        form.whole().await;
+        open.call = Some(form.read(reader.whole)?);
+    }
+    Ok(())
 }
 
 /// Sends the request and waits for the head of the answer.

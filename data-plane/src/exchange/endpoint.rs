@@ -10,6 +10,7 @@ use shared::kernel::tokens::TokenUsage;
 
 use super::fault::Fault;
 pub(crate) use crate::meter::carbon::Impact;
+use crate::scan::multipart::Part;
 use crate::translate::{Operation, UsageWish, Wording};
 use crate::upstream::form::Form;
 
@@ -33,15 +34,24 @@ pub(crate) enum Takes {
     /// JSON, held in memory.
     Json(fn(&Bytes) -> Result<Call, Box<Fault>>),
     /// A form, whose files may be too large for memory.
-    Form(fn(&Form) -> Result<Call, Box<Fault>>),
+    Form(FormReader),
 }
 
-/// A request's body, whole and kept until the call is over.
+/// How a form is read.
+#[derive(Clone, Copy)]
+pub(crate) struct FormReader {
+    /// What is asked, as far as the fields before a file tell it; nothing when they do not.
+    pub(crate) opening: fn(&[Part]) -> Result<Option<Call>, Box<Fault>>,
+    /// What is asked, once all fields are known.
+    pub(crate) whole: fn(&[Part]) -> Result<Call, Box<Fault>>,
+}
+
+/// A request's body, kept until the call is over.
 #[derive(Debug, Clone)]
 pub(crate) enum Payload {
     /// JSON.
     Json(Bytes),
-    /// A form.
+    /// A form, of which the rest may still be coming.
     Form(Arc<Form>),
 }
 

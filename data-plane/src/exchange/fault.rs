@@ -49,6 +49,11 @@ impl Fault {
         })
     }
 
+    /// The process ends, and the call took longer than it waits.
+    pub(crate) fn shutting_down() -> Box<Self> {
+        Self::new(FaultKind::Unavailable, "server_shutting_down", "The gateway is shutting down.").retry_after(1)
+    }
+
     /// A request that is wrong in one field.
     pub(crate) fn invalid(code: &'static str, param: &'static str, message: impl Into<String>) -> Box<Self> {
         Self::new(FaultKind::InvalidRequest, code, message).about(param)

@@ -1,8 +1,9 @@
-//! A form: read to its end, kept in memory or in a file, its parts found on the way.
+//! A form: read until it is known what it asks, then kept and sent on while the rest of it comes.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,55 +13,125 @@ use http_body::Body;
 use shared::catalog::FaultKind;
 use tokio::time::{Instant, timeout_at};
 
+use super::endpoint::{Call, FormReader};
 use super::fault::Fault;
-use super::read::{BodyBudget, Held, check_head, known, no_memory, too_large, too_slow};
+use super::read::{BodyBudget, Held, check_head, declared, known, no_memory, too_large, too_slow};
 use crate::scan::multipart::{FormFlaw, Parser, boundary};
-use crate::upstream::form::{Form, IN_MEMORY, Keeper};
+use crate::upstream::form::{Form, IN_MEMORY};
 
 /// For a whole form.
 const WHOLE: Duration = Duration::from_secs(600);
 /// Without a byte.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Reads a form.
-///
-/// # Errors
-/// A form that is none, too large, too slow, cut short, or that cannot be kept.
-pub(super) async fn read<B>(
-    headers: &HeaderMap,
-    mut body: B,
+/// A form that has not come to its end.
+pub(super) struct Arriving<B> {
+    body: B,
+    parser: Parser,
+    reader: FormReader,
+    form: Arc<Form>,
     limit: usize,
-    budget: &Arc<BodyBudget>,
-) -> Result<(Form, Held), Box<Fault>>
+    length: usize,
+    end: Instant,
+}
+
+impl<B> Arriving<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    check_head(headers, limit)?;
-    let content_type = headers.get(CONTENT_TYPE).cloned();
-    let kind = content_type.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let mut parser = Parser::new(boundary(kind).map_err(no_form)?);
-    let (mut keeper, mut held) = (Keeper::default(), Held::nothing(budget));
-    let end = Instant::now() + WHOLE;
-    let mut length = 0;
-    loop {
-        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let frame = timeout_at(end.min(Instant::now() + SILENCE), frame).await.map_err(|_| too_slow())?;
-        let Some(data) = known(frame)? else { break };
-        length += data.len();
-        if length > limit {
-            return Err(too_large(limit));
-        }
+    /// A form of which nothing was read.
+    ///
+    /// # Errors
+    /// A form that is none, too large, or for which there is no memory.
+    pub(super) fn new(
+        headers: &HeaderMap,
+        body: B,
+        reader: FormReader,
+        limit: usize,
+        budget: &Arc<BodyBudget>,
+    ) -> Result<(Self, Held), Box<Fault>> {
+        check_head(headers, limit)?;
+        let content_type = headers.get(CONTENT_TYPE).ok_or_else(|| no_form(FormFlaw::Boundary))?;
+        let parser = Parser::new(boundary(content_type.to_str().unwrap_or_default()).map_err(no_form)?);
+        let mut held = Held::nothing(budget);
+        let expected = declared(headers);
         // What is beyond lies in a file.
-        if length - data.len() < IN_MEMORY && !held.take(data.len()) {
+        let near = expected.and_then(|length| usize::try_from(length).ok()).unwrap_or(limit).min(IN_MEMORY);
+        if !held.take(near) {
             return Err(no_memory());
         }
-        parser.push(&data).map_err(no_form)?;
-        keeper.keep(&data).await.map_err(|error| not_kept(&error))?;
+        let form = Arc::new(Form::new(content_type.clone(), expected));
+        Ok((Self { body, parser, reader, form, limit, length: 0, end: Instant::now() + WHOLE }, held))
     }
-    let parts = parser.finish().map_err(no_form)?;
-    let kept = keeper.finish().await.map_err(|error| not_kept(&error))?;
-    let content_type = content_type.ok_or_else(|| no_form(FormFlaw::Boundary))?;
-    Ok((Form::new(content_type, parts, kept), held))
+
+    /// The form, as far as it has come.
+    pub(super) fn form(&self) -> Arc<Form> {
+        Arc::clone(&self.form)
+    }
+
+    /// Reads until it is known what the form asks: when its file begins, or at its end.
+    ///
+    /// # Errors
+    /// A form that is wrong, too large, too slow, cut short, or that cannot be kept.
+    pub(super) async fn opening(&mut self) -> Result<Call, Box<Fault>> {
+        loop {
+            if self.parser.is_in_file()
+                && let Some(call) = self.form.read(self.reader.opening)?
+            {
+                return Ok(call);
+            }
+            if !self.more().await? {
+                return self.form.read(self.reader.whole);
+            }
+        }
+    }
+
+    /// Reads the rest, and whether it agrees with what was known before.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) async fn rest(mut self) -> Result<(), Box<Fault>> {
+        while self.more().await? {}
+        Ok(())
+    }
+
+    /// Keeps the next bytes; false at the end.
+    async fn more(&mut self) -> Result<bool, Box<Fault>> {
+        let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx));
+        let frame = timeout_at(self.end.min(Instant::now() + SILENCE), frame).await.map_err(|_| too_slow())?;
+        let Some(data) = known(frame)? else {
+            self.parser.finish().map_err(no_form)?;
+            self.form.read(self.reader.whole)?;
+            self.form.complete();
+            return Ok(false);
+        };
+        self.length += data.len();
+        if self.length > self.limit {
+            return Err(too_large(self.limit));
+        }
+        self.parser.push(&data).map_err(no_form)?;
+        self.form.keep(data, self.parser.ended()).await.map_err(|error| not_kept(&error))?;
+        Ok(true)
+    }
+}
+
+/// Makes a call while its form is still arriving; a form that turns out to be wrong ends it.
+pub(super) async fn alongside<T>(
+    arriving: impl Future<Output = Result<(), Box<Fault>>>,
+    calling: impl Future<Output = Result<T, Box<Fault>>>,
+) -> Result<T, Box<Fault>> {
+    let (mut arriving, mut calling) = (pin!(arriving), pin!(calling));
+    let mut arrived = false;
+    poll_fn(|cx| {
+        if !arrived && let Poll::Ready(outcome) = arriving.as_mut().poll(cx) {
+            arrived = true;
+            if let Err(fault) = outcome {
+                return Poll::Ready(Err(fault));
+            }
+        }
+        calling.as_mut().poll(cx)
+    })
+    .await
 }
 
 fn no_form(flaw: FormFlaw) -> Box<Fault> {

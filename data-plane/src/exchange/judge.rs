@@ -13,7 +13,7 @@ use crate::meter::text::Said;
 use crate::scan::splice::joined;
 use crate::scan::sse::{Splitter, events};
 use crate::table::ProviderEntry;
-use crate::translate::{Dialect, Wording, complaint, rerank};
+use crate::translate::{Answer, Dialect, Wording, complaint, rerank};
 use crate::upstream::body::BrokenOff;
 use crate::upstream::{AnswerBody, SendError, send};
 
@@ -148,14 +148,15 @@ pub(super) async fn whole(
     dialect: &'static dyn Dialect,
 ) -> Result<Reply, Box<Fault>> {
     let kind = content_type(response.headers()).cloned();
-    let body = collect(response.into_body(), WHOLE_MOST).await.ok_or_else(|| invalid("it broke off or is too long"))?;
+    let (head, body) = response.into_parts();
+    let body = collect(body, WHOLE_MOST).await.ok_or_else(|| invalid("it broke off or is too long"))?;
     if open.call.as_ref().is_some_and(|call| call.as_text) {
         return text(kind, body, open);
     }
     let operation = open.context.endpoint.operation;
-    let body = dialect
-        .answer(operation, &open.payload.json(), &body)
-        .ok_or_else(|| invalid("it is not what was asked for"))?;
+    let request = open.payload.json();
+    let answer = Answer { operation, request: &request, headers: &head.headers, body: &body };
+    let body = dialect.answer(&answer).ok_or_else(|| invalid("it is not what was asked for"))?;
     match look_whole(&body) {
         Whole::Answer(usage) => open.reported = usage,
         Whole::Error => return Err(told_error(&body, provider)),

@@ -15,6 +15,7 @@ pub(crate) mod admit;
 pub(crate) mod attempt;
 pub(crate) mod authenticate;
 pub(crate) mod context;
+mod deadline;
 pub(crate) mod deliver;
 pub(crate) mod endpoint;
 pub(crate) mod events;
@@ -36,7 +37,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Body;
-use shared::catalog::FaultKind;
 use shared::kernel::clock::FleetClock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +45,7 @@ use self::context::{Context, Ids};
 use self::deliver::ReplyBody;
 use self::endpoint::{Call, Endpoint, Payload, Takes};
 use self::fault::Fault;
+use self::form::{Arriving, alongside};
 use self::read::Held;
 use self::settle::Tail;
 use crate::meter::refusals::Refusals;
@@ -115,7 +116,7 @@ pub(crate) async fn run<B>(
     arrival: Arrival<B>,
 ) -> Result<Response<ReplyBody>, Box<Fault>>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let Arrival { ids, begun, peer, headers, body } = arrival;
     let in_flight = services.meters.begin(endpoint.path);
@@ -126,39 +127,44 @@ where
     context.phase_ended();
     let mut tail = Tail::new(Arc::clone(&services), context, principal, in_flight);
     let received = receive(&services, endpoint, &headers, body).await;
-    let begun = received.and_then(|(payload, held)| {
-        let call = match (&payload, endpoint.takes) {
-            (Payload::Json(body), Takes::Json(parse)) => parse(body)?,
-            (Payload::Form(form), Takes::Form(parse)) => parse(form)?,
-            _ => {
-                return Err(Fault::new(FaultKind::Internal, "internal_error", "The request was read in another form."));
-            }
-        };
-        begin(&services, &mut tail, call, payload, held)
+    let begun = received.and_then(|Received { call, payload, held, rest }| {
+        Ok((begin(&services, &mut tail, call, payload, held)?, rest))
     });
-    let drains = begun.map_err(|fault| failed(&mut tail, fault))?;
-    let answering = answer(services, tail, headers);
+    let (drains, rest) = begun.map_err(|fault| failed(&mut tail, fault))?;
+    let answering = answer(services, tail, headers, rest);
     if drains { Abandonable(Some(Box::pin(answering))).await } else { answering.await }
 }
 
-/// Reads the body in the form that the endpoint takes.
+/// A request whose question is known.
+struct Received<B> {
+    call: Call,
+    payload: Payload,
+    held: Held,
+    /// What the client is still sending.
+    rest: Option<Box<Arriving<B>>>,
+}
+
+/// Reads the body, as far as it takes to know what is asked.
 async fn receive<B>(
     services: &Services,
     endpoint: &Endpoint,
     headers: &HeaderMap,
     body: B,
-) -> Result<(Payload, Held), Box<Fault>>
+) -> Result<Received<B>, Box<Fault>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     match endpoint.takes {
-        Takes::Json(_) => {
+        Takes::Json(parse) => {
             let (body, held) = read::read(headers, body, services.body_limit, &services.bodies).await?;
-            Ok((Payload::Json(body), held))
+            Ok(Received { call: parse(&body)?, payload: Payload::Json(body), held, rest: None })
         }
-        Takes::Form(_) => {
-            let (form, held) = form::read(headers, body, services.form_limit, &services.bodies).await?;
-            Ok((Payload::Form(Arc::new(form)), held))
+        Takes::Form(reader) => {
+            let (arriving, held) = Arriving::new(headers, body, reader, services.form_limit, &services.bodies)?;
+            let mut arriving = Box::new(arriving);
+            let (call, form) = (arriving.opening().await?, arriving.form());
+            let rest = (!form.is_whole()).then_some(arriving);
+            Ok(Received { call, payload: Payload::Form(form), held, rest })
         }
     }
 }
@@ -179,12 +185,21 @@ fn begin(services: &Services, tail: &mut Tail, call: Call, payload: Payload, hel
     Ok(drains)
 }
 
-async fn answer(
+async fn answer<B>(
     services: Arc<Services>,
     mut tail: Tail,
     headers: HeaderMap,
-) -> Result<Response<ReplyBody>, Box<Fault>> {
-    match attempt::attempt(&services, &mut tail, &headers).await {
+    rest: Option<Box<Arriving<B>>>,
+) -> Result<Response<ReplyBody>, Box<Fault>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let attempting = attempt::attempt(&services, &mut tail, &headers);
+    let attempted = match rest {
+        None => attempting.await,
+        Some(arriving) => alongside(Box::pin(arriving.rest()), attempting).await,
+    };
+    match attempted {
         Ok(reply) => Ok(deliver::deliver(tail, reply).await),
         Err(fault) => Err(failed(&mut tail, fault)),
     }

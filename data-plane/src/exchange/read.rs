@@ -92,7 +92,8 @@ pub(crate) fn check_head(headers: &HeaderMap, limit: usize) -> Result<(), Box<Fa
     Ok(())
 }
 
-fn declared(headers: &HeaderMap) -> Option<u64> {
+/// The length of the body that the head tells.
+pub(super) fn declared(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -145,12 +145,15 @@ impl Tail {
     /// Ends the call with a fault that the caller is told.
     pub(crate) fn fail(&mut self, fault: &mut Fault) {
         let Some(open) = self.open.take() else { return };
+        let refused = open.reservation.is_none();
         if fault.kind == FaultKind::ClientGone {
-            // Nobody is there to be answered, and nothing was done.
+            // Nobody is there to be answered; before admission nothing was done either.
+            if !refused {
+                open.settle(499, Ending::Cancelled);
+            }
             return;
         }
         fault.told = true;
-        let refused = open.reservation.is_none();
         let ending = if refused { Ending::Refused(fault.kind) } else { Ending::Failed(fault.kind) };
         open.settle(fault.status().as_u16(), ending);
     }
@@ -239,7 +242,7 @@ impl Open {
             return;
         }
         // Should the process die while it counts, the end is known all the same.
-        self.services.sink.revise(&self.record(status, ending, latency));
+        self.services.sink.revise(self.record(status, ending, latency));
         let job = self.counting();
         let counted = move || {
             self.counted = Some(job().0);
@@ -269,8 +272,9 @@ impl Open {
                 let before = self.context.elapsed().saturating_sub(latency);
                 vitals.succeeded(self.first.map_or(latency, |first| first.saturating_sub(before)), latency);
             }
-            Ending::Interrupted(_) | Ending::Failed(_) => vitals.failed(),
-            Ending::Cancelled | Ending::Refused(_) => {}
+            Ending::Interrupted(_) => vitals.failed(),
+            // A try that failed was ended before; here it is the client that went wrong.
+            Ending::Failed(_) | Ending::Cancelled | Ending::Refused(_) => {}
         }
     }
 
@@ -279,7 +283,7 @@ impl Open {
     /// # Errors
     /// When that cannot be noted.
     pub(crate) fn note_begin(&self) -> Result<(), SinkFull> {
-        self.services.sink.begin(&self.record(0, Ending::Interrupted(FaultKind::Internal), Duration::ZERO))
+        self.services.sink.begin(self.record(0, Ending::Interrupted(FaultKind::Internal), Duration::ZERO))
     }
 
     fn finish(mut self: Box<Self>, status: u16, ending: Ending, latency: Duration) {

@@ -175,8 +175,7 @@ impl Stream {
             return Poll::Ready(Turn::Broken(Fault::new(FaultKind::Timeout, "upstream_timeout", message)));
         }
         if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
-            let message = "The gateway is shutting down.";
-            return Poll::Ready(Turn::Broken(Fault::new(FaultKind::Unavailable, "server_shutting_down", message)));
+            return Poll::Ready(Turn::Broken(Fault::shutting_down()));
         }
         Poll::Pending
     }

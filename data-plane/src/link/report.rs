@@ -12,7 +12,7 @@ use shared::runtime::shutdown::Shutdown;
 use shared::wire::MESSAGE_LIMIT;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -59,6 +59,10 @@ struct Stream {
     open: VecDeque<u64>,
     /// What comes next belongs to another start.
     over: bool,
+    /// More was there than fitted.
+    more: bool,
+    /// Until when records gather that have arrived since.
+    gathering: Option<Instant>,
     /// Until when something must be acknowledged.
     until: Instant,
 }
@@ -67,6 +71,7 @@ struct Stream {
 enum News {
     Acknowledged(u64),
     Arrived,
+    Gathered,
     Stopping,
 }
 
@@ -122,15 +127,29 @@ impl Carrier {
         self.send(&sender, &mut open, first).await?;
         let answer = timeout(ANSWER_WITHIN, client.report(ReceiverStream::new(receiver))).await;
         let acks = answer.map_err(|_| "no answer".to_owned())?.map_err(|status| described(&status))?.into_inner();
-        let mut stream = Stream { boot, sender, acks, open, over: false, until: Instant::now() + ACK_WITHIN };
+        let mut stream = Stream {
+            boot,
+            sender,
+            acks,
+            open,
+            over: false,
+            more: true,
+            gathering: None,
+            until: Instant::now() + ACK_WITHIN,
+        };
         loop {
-            self.fill(&mut stream).await?;
+            // What arrives while others are on their way waits to be joined by more.
+            if stream.more || self.shutdown.is_stopping() {
+                self.fill(&mut stream).await?;
+            }
             if stream.open.is_empty() && (stream.over || (self.shutdown.is_stopping() && self.backlog() == 0)) {
                 return Ok(());
             }
             match self.news(&mut stream).await? {
                 News::Acknowledged(seq) => self.acknowledge(&mut stream, seq).await,
-                News::Arrived | News::Stopping => {}
+                News::Arrived => stream.gathering = Some(Instant::now() + GATHER),
+                News::Gathered => (stream.gathering, stream.more) = (None, true),
+                News::Stopping => {}
             }
         }
     }
@@ -141,7 +160,10 @@ impl Carrier {
             match self.next_batch().await {
                 Some(batch) if batch.boot == stream.boot => self.send(&stream.sender, &mut stream.open, batch).await?,
                 Some(_) => stream.over = true,
-                None => break,
+                None => {
+                    stream.more = false;
+                    break;
+                }
             }
         }
         Ok(())
@@ -174,7 +196,7 @@ impl Carrier {
             stream.until = Instant::now() + ACK_WITHIN;
         }
         let acks = &mut stream.acks;
-        let until = stream.until;
+        let (until, gathering) = (stream.until, stream.gathering);
         let answer = async move {
             // An idle stream may be silent for ever.
             if idle { Ok(acks.message().await) } else { timeout_at(until, acks.message()).await }
@@ -186,19 +208,13 @@ impl Carrier {
                 Ok(Err(status)) => Err(described(&status)),
                 Err(_) => Err("a batch is not acknowledged".to_owned()),
             },
-            () = self.gathered() => Ok(News::Arrived),
+            () = self.arrivals.notified(), if gathering.is_none() => Ok(News::Arrived),
+            () = sleep_until(gathering.unwrap_or(until)), if gathering.is_some() => {
+                self.gauge();
+                Ok(News::Gathered)
+            }
             () = self.shutdown.stopping(), if !self.shutdown.is_stopping() => Ok(News::Stopping),
         }
-    }
-
-    /// A record arrived, and others had time to join it.
-    async fn gathered(&self) {
-        self.arrivals.notified().await;
-        tokio::select! {
-            () = sleep(GATHER) => {}
-            () = self.shutdown.stopping() => {}
-        }
-        self.gauge();
     }
 
     async fn next_batch(&self) -> Option<Batch> {

@@ -533,7 +533,7 @@ impl RecordSource for Records {
 async fn records_are_sent_until_they_are_acknowledged() {
     let mut control = control();
     let (old, new) = (BootId::generate(), BootId::generate());
-    let batch = |boot, seq| Batch { boot, seq, records: vec![proto::UsageRecord::default()] };
+    let batch = |boot, seq| Batch { boot, seq, records: vec![bytes::Bytes::new()] };
     let source = Records { all: vec![batch(old, 4), batch(old, 6), batch(new, 1)], ..Records::default() };
     let acknowledged = Arc::clone(&source.acknowledged);
     let shutdown = quick_shutdown(&Readiness::new());

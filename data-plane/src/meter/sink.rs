@@ -14,13 +14,13 @@ pub(crate) trait UsageSink: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SinkFull`] when that cannot be noted; the call is to be refused then.
-    fn begin(&self, opening: &UsageRecord) -> Result<(), SinkFull> {
+    fn begin(&self, opening: UsageRecord) -> Result<(), SinkFull> {
         let _kept_nowhere = opening;
         if self.has_room() { Ok(()) } else { Err(SinkFull) }
     }
 
     /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
-    fn revise(&self, record: &UsageRecord) {
+    fn revise(&self, record: UsageRecord) {
         let _kept_nowhere = record;
     }
 

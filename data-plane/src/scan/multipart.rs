@@ -82,6 +82,8 @@ pub(crate) struct Parser {
     passed: u64,
     place: Place,
     parts: Vec<Part>,
+    /// Parts that were taken away.
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -101,7 +103,14 @@ enum Place {
 impl Parser {
     pub(crate) fn new(boundary: &str) -> Self {
         let delimiter = format!("\r\n--{boundary}").into_bytes();
-        Self { delimiter, window: BytesMut::from(&b"\r\n"[..]), passed: 0, place: Place::Before, parts: Vec::new() }
+        Self {
+            delimiter,
+            window: BytesMut::from(&b"\r\n"[..]),
+            passed: 0,
+            place: Place::Before,
+            parts: Vec::new(),
+            count: 0,
+        }
     }
 
     /// Takes the next bytes.
@@ -114,12 +123,23 @@ impl Parser {
         Ok(())
     }
 
-    /// The parts, once all bytes were taken.
+    /// The parts that have ended since this was last asked.
+    pub(crate) fn ended(&mut self) -> Vec<Part> {
+        self.count += self.parts.len();
+        std::mem::take(&mut self.parts)
+    }
+
+    /// Whether the content of a file is passing by.
+    pub(crate) const fn is_in_file(&self) -> bool {
+        matches!(self.place, Place::Content { is_file: true, .. })
+    }
+
+    /// All bytes were taken.
     ///
     /// # Errors
     /// [`FormFlaw::Unfinished`]
-    pub(crate) fn finish(self) -> Result<Vec<Part>, FormFlaw> {
-        if matches!(self.place, Place::After) { Ok(self.parts) } else { Err(FormFlaw::Unfinished) }
+    pub(crate) const fn finish(&self) -> Result<(), FormFlaw> {
+        if matches!(self.place, Place::After) { Ok(()) } else { Err(FormFlaw::Unfinished) }
     }
 
     /// Drops bytes from the window.
@@ -186,7 +206,7 @@ impl Parser {
         if end > HEAD_MOST {
             return Err(FormFlaw::HeadTooLong);
         }
-        if self.parts.len() >= PARTS_MOST {
+        if self.count + self.parts.len() >= PARTS_MOST {
             return Err(FormFlaw::TooManyParts);
         }
         let (name, is_file) = disposition(self.window.get(..end).unwrap_or_default()).ok_or(FormFlaw::Head)?;

@@ -12,7 +12,8 @@ fn parse(form: &[u8], size: usize) -> Result<Vec<Part>, FormFlaw> {
     for piece in form.chunks(size.max(1)) {
         parser.push(piece)?;
     }
-    parser.finish()
+    parser.finish()?;
+    Ok(parser.ended())
 }
 
 #[test]

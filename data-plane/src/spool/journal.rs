@@ -81,7 +81,8 @@ impl Journal {
         self.on_full == OnFull::DropAndCount || self.room.fits_a_call()
     }
 
-    pub(super) fn begin(&self, opening: &UsageRecord) -> Result<(), NoRoom> {
+    pub(super) fn begin(&self, opening: UsageRecord) -> Result<(), NoRoom> {
+        let call = opening.id;
         let bytes = entry::encode(interrupted(opening.into()));
         let size = bytes.len() as u64 + OVERHEAD;
         let reserve = reserve_for(size);
@@ -93,7 +94,7 @@ impl Journal {
             let mut queue = self.queue.lock();
             let ticket = self.counted(queue.push(Entry::Open(&bytes)));
             let segment = self.active.load(Ordering::Relaxed);
-            queue.slots.insert(opening.id, Slot { segment, reserve, opening: bytes.into_boxed_slice() });
+            queue.slots.insert(call, Slot { segment, reserve, opening: bytes.into_boxed_slice() });
             ticket
         };
         if self.commit(ticket).is_ok() || self.on_full == OnFull::DropAndCount {
@@ -101,18 +102,19 @@ impl Journal {
         }
         // The entry may yet be written, so it is taken back by another one behind it.
         let mut queue = self.queue.lock();
-        if queue.slots.remove(&opening.id).is_some() {
+        if queue.slots.remove(&call).is_some() {
             self.room.keep_promise(reserve);
         }
-        self.counted(queue.push(Entry::Void(opening.id)));
+        self.counted(queue.push(Entry::Void(call)));
         self.not_begun()
     }
 
     /// Replaces what is known of an open call.
-    pub(super) fn revise(&self, record: &UsageRecord) {
+    pub(super) fn revise(&self, record: UsageRecord) {
+        let call = record.id;
         let bytes = entry::encode(record.into());
         let mut queue = self.queue.lock();
-        let Some(slot) = queue.slots.get_mut(&record.id) else { return };
+        let Some(slot) = queue.slots.get_mut(&call) else { return };
         slot.opening = bytes.clone().into_boxed_slice();
         slot.segment = self.active.load(Ordering::Relaxed);
         let ticket = self.counted(queue.push(Entry::Open(&bytes)));
@@ -128,14 +130,15 @@ impl Journal {
         }
     }
 
-    pub(super) fn submit(&self, record: &UsageRecord) -> Result<(), NoRoom> {
+    pub(super) fn submit(&self, record: UsageRecord) -> Result<(), NoRoom> {
+        let (call, count) = (record.id, record.count.max(1));
         let bytes = entry::encode(record.into());
         let mut queue = self.queue.lock();
-        match queue.slots.remove(&record.id) {
+        match queue.slots.remove(&call) {
             Some(slot) => self.room.keep_promise(slot.reserve),
             None if self.room.fits(bytes.len() as u64 + OVERHEAD) => {}
             None => {
-                self.meters.dropped.increment(record.count.max(1));
+                self.meters.dropped.increment(count);
                 return Err(NoRoom);
             }
         }

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use shared::kernel::ids::BootId;
-use shared::proto;
 use shared::usage::UsageRecord;
 use tokio::sync::Notify;
 
-use super::NoRoom;
 use super::source::{Batch, RecordSource};
+use super::{NoRoom, entry};
 
 /// Records that wait for the control plane. Clones share them; one of them is to be the reader.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub(crate) struct MemoryQueue {
 
 #[derive(Debug, Default)]
 struct Held {
-    records: VecDeque<proto::UsageRecord>,
+    records: VecDeque<Bytes>,
     /// The number of the record before the first.
     before: u64,
     /// How many of them have been handed out.
@@ -40,8 +40,8 @@ impl MemoryQueue {
     ///
     /// # Errors
     /// [`NoRoom`] when the queue is full.
-    pub(crate) fn submit(&self, record: &UsageRecord) -> Result<(), NoRoom> {
-        let record = record.into();
+    pub(crate) fn submit(&self, record: UsageRecord) -> Result<(), NoRoom> {
+        let record = entry::encode(record.into()).into();
         let mut held = self.held.lock();
         if held.records.len() >= self.bound {
             return Err(NoRoom);

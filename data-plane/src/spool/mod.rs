@@ -159,12 +159,12 @@ impl Spool {
     ///
     /// # Errors
     /// [`NoRoom`] when it cannot be, and such calls are refused.
-    pub(crate) fn begin(&self, opening: &UsageRecord) -> Result<(), NoRoom> {
+    pub(crate) fn begin(&self, opening: UsageRecord) -> Result<(), NoRoom> {
         self.journal.begin(opening)
     }
 
     /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
-    pub(crate) fn revise(&self, record: &UsageRecord) {
+    pub(crate) fn revise(&self, record: UsageRecord) {
         self.journal.revise(record);
     }
 
@@ -173,7 +173,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`NoRoom`] when the record of a call that never began finds no room; it is counted as dropped.
-    pub(crate) fn submit(&self, record: &UsageRecord) -> Result<(), NoRoom> {
+    pub(crate) fn submit(&self, record: UsageRecord) -> Result<(), NoRoom> {
         self.journal.submit(record)
     }
 

@@ -6,11 +6,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use shared::kernel::ids::BootId;
-use shared::proto;
 use tokio::sync::Notify;
 
-use super::entry::{Entry, decode};
+use super::entry::Entry;
 use super::frame::Frames;
 use super::journal::{Journal, View};
 use super::source::{Batch, RecordSource};
@@ -32,17 +32,19 @@ pub(crate) struct SpoolReader {
 struct Loaded {
     boot: BootId,
     acknowledged: u64,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     at: usize,
 }
 
 impl Loaded {
     /// The next record and its number.
-    fn next(&mut self) -> Option<(u64, proto::UsageRecord)> {
+    fn next(&mut self) -> Option<(u64, Bytes)> {
         let rest = self.bytes.get(self.at..)?;
         let mut frames = Frames::new(rest);
         let found = frames.by_ref().find_map(|body| match Entry::read(body)? {
-            Entry::Close { ordinal, record } if ordinal > self.acknowledged => Some((ordinal, decode(record)?.1)),
+            Entry::Close { ordinal, record } if ordinal > self.acknowledged => {
+                Some((ordinal, self.bytes.slice_ref(record)))
+            }
             _ => None,
         });
         self.at += if found.is_some() { frames.end() } else { rest.len() };
@@ -78,12 +80,12 @@ impl SpoolReader {
         }
     }
 
-    fn read(&self, view: &View) -> Option<Vec<u8>> {
-        let read = || -> io::Result<Vec<u8>> {
+    fn read(&self, view: &View) -> Option<Bytes> {
+        let read = || -> io::Result<Bytes> {
             let length = usize::try_from(view.bytes - self.offset).map_err(io::Error::other)?;
             let mut bytes = vec![0; length];
             File::open(&view.path)?.read_exact_at(&mut bytes, self.offset)?;
-            Ok(bytes)
+            Ok(bytes.into())
         };
         read()
             .inspect_err(|error| {

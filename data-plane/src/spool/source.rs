@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use shared::kernel::ids::BootId;
-use shared::proto;
 use tokio::sync::Notify;
 
 /// Records that are sent, and acknowledged, together.
@@ -13,8 +13,8 @@ pub(crate) struct Batch {
     pub(crate) boot: BootId,
     /// The number of the last of them; rises from batch to batch of a boot, and is the same when they are sent again.
     pub(crate) seq: u64,
-    /// The records.
-    pub(crate) records: Vec<proto::UsageRecord>,
+    /// The records, each an encoded `UsageRecord`.
+    pub(crate) records: Vec<Bytes>,
 }
 
 /// Hands out records until they are acknowledged. May read files, so it is to be used off the async threads.

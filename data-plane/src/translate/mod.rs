@@ -32,6 +32,7 @@ mod tests;
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 pub(crate) use registry::dialect;
 
@@ -101,6 +102,19 @@ pub(crate) struct Outbound<'a> {
     pub(crate) wording: Wording,
 }
 
+/// A whole answer as it came from an upstream.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    /// What was wanted.
+    pub(crate) operation: Operation,
+    /// The caller's body.
+    pub(crate) request: &'a Bytes,
+    /// The upstream's headers.
+    pub(crate) headers: &'a HeaderMap,
+    /// The upstream's body.
+    pub(crate) body: &'a Bytes,
+}
+
 /// How upstreams of one kind are spoken to.
 pub(crate) trait Dialect: Sync {
     /// The path of an operation, to be put behind the provider's address; absent when the kind has none.
@@ -114,9 +128,8 @@ pub(crate) trait Dialect: Sync {
     }
 
     /// A whole answer in the words of the caller's family; nothing when it cannot be understood.
-    fn answer(&self, operation: Operation, request: &Bytes, body: &Bytes) -> Option<Bytes> {
-        let _same_family = (operation, request);
-        Some(body.clone())
+    fn answer(&self, answer: &Answer<'_>) -> Option<Bytes> {
+        Some(answer.body.clone())
     }
 
     /// Whether it answers by itself, without a network.

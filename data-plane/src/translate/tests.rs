@@ -104,9 +104,7 @@ fn rankings_are_put_into_each_kinds_words() {
         assert!(value.get("model").is_none());
     }
     let scores = Bytes::from_static(br#"[{"index":0,"score":0.25},{"index":1,"score":0.75}]"#);
-    let answer = |body: &'static str| {
-        dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(body.as_bytes()), &scores)
-    };
+    let answer = |body: &'static str| told(Operation::Rerank, body, &scores, None);
     let best: Value = serde_json::from_slice(&answer(common).unwrap()).unwrap();
     assert_eq!(best["results"], json!([{"relevance_score": 0.75, "index": 1, "document": {"text": "b"}}]));
     let all = answer(older).unwrap();
@@ -117,13 +115,48 @@ fn rankings_are_put_into_each_kinds_words() {
     );
     assert_eq!(all["object"], "list");
     for odd in ["{}", "[{\"index\":0}]", "nonsense"] {
-        let odd = Bytes::copy_from_slice(odd.as_bytes());
-        assert_eq!(
-            dialect(ProviderKind::Tei).answer(Operation::Rerank, &Bytes::from_static(common.as_bytes()), &odd),
-            None
-        );
+        assert_eq!(told(Operation::Rerank, common, &Bytes::copy_from_slice(odd.as_bytes()), None), None);
     }
     assert_eq!(rerank::older(&Bytes::from_static(b"{}")), None);
+}
+
+/// What text-embeddings-inference's answer becomes; it tells its tokens in a header.
+fn told(operation: Operation, request: &'static str, body: &Bytes, tokens: Option<u64>) -> Option<Bytes> {
+    let mut headers = HeaderMap::new();
+    headers.extend(tokens.map(|tokens| (http::HeaderName::from_static("x-compute-tokens"), tokens.into())));
+    let request = Bytes::from_static(request.as_bytes());
+    dialect(ProviderKind::Tei).answer(&Answer { operation, request: &request, headers: &headers, body })
+}
+
+#[test]
+fn vectors_in_native_words() {
+    let asked = r#"{"model": "m", "input" : ["a", "b"], "encoding_format":"float", "truncate":true}"#;
+    let bytes = Bytes::from_static(asked.as_bytes());
+    let outbound = Outbound {
+        operation: Operation::Embeddings,
+        body: &bytes,
+        requested: 10..13,
+        upstream_model: "up",
+        streamed: None,
+        wording: Wording::Common,
+    };
+    assert_eq!(
+        joined(&dialect(ProviderKind::Tei).body(&outbound)),
+        r#"{"model": "up", "inputs" : ["a", "b"], "encoding_format":"float", "truncate":true}"#
+    );
+    let native = Bytes::from_static(b"[[0.1000, -2e-3],[1,0.5]]");
+    let answer = told(Operation::Embeddings, asked, &native, Some(7)).unwrap();
+    let expected = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1000, -2e-3]},{"object":"embedding","index":1,"embedding":[1,0.5]}],"model":"m","usage":{"prompt_tokens":7,"total_tokens":7}}"#;
+    assert_eq!(answer, expected);
+    let encoded = r#"{"model":"m","input":"a","encoding_format":"base64"}"#;
+    let answer = told(Operation::Embeddings, encoded, &Bytes::from_static(b"[[1,-2.5]]"), None).unwrap();
+    let value: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(value["data"][0]["embedding"], "AACAPwAAIMA=");
+    assert!(value.get("usage").is_none());
+    for odd in ["{}", "[1]", "[[\"x\"]]", "nonsense"] {
+        let odd = Bytes::copy_from_slice(odd.as_bytes());
+        assert_eq!(told(Operation::Embeddings, asked, &odd, None), None);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) struct Unanswered {
 
 impl Inline {
     pub(super) async fn open(stream: Stream) -> hyper::Result<Self> {
-        let (sender, driver) = http1::Builder::new().max_headers(128).handshake(stream).await?;
+        let (sender, driver) = http1::handshake(stream).await?;
         Ok(Self { sender, driver: Box::pin(driver), idle_since: Instant::now() })
     }
 

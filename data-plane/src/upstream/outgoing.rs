@@ -1,4 +1,4 @@
-//! The body of a request to an upstream: pieces in order, uncopied, of memory or of a file.
+//! The body of a request to an upstream: pieces in order, of memory or of a form that may still be arriving.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,54 +13,43 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
+use super::form::{Form, Next};
 use crate::scan::splice::joined;
-
-/// How much of a file is read at once.
-const CHUNK: u64 = 128 * 1024;
 
 /// A part of a body.
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// In memory.
     Bytes(Bytes),
-    /// A range of a file.
-    File(Arc<File>, Range<u64>),
+    /// A range of a form, as far as the form goes.
+    Form(Arc<Form>, Range<u64>),
 }
 
-impl Piece {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, range) => range.end.saturating_sub(range.start),
-        }
-    }
-}
-
-/// Pieces that are sent one after another; their length is known.
+/// Pieces that are sent one after another.
 #[derive(Debug, Default)]
 pub(crate) struct OutgoingBody {
     pieces: VecDeque<Piece>,
-    left: u64,
+    /// How much is to come, where that is known.
+    left: Option<u64>,
     /// The next chunk of a file on its way.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl OutgoingBody {
     pub(crate) fn new(pieces: Vec<Bytes>) -> Self {
-        Self::of(pieces.into_iter().map(Piece::Bytes).collect())
+        let left = pieces.iter().map(|bytes| bytes.len() as u64).sum();
+        Self::of(pieces.into_iter().filter(|bytes| !bytes.is_empty()).map(Piece::Bytes).collect(), Some(left))
     }
 
-    pub(crate) fn of(mut pieces: Vec<Piece>) -> Self {
-        pieces.retain(|piece| piece.len() > 0);
-        let left = pieces.iter().map(Piece::len).sum();
-        Self { pieces: pieces.into(), left, reading: None }
+    pub(super) const fn of(pieces: VecDeque<Piece>, left: Option<u64>) -> Self {
+        Self { pieces, left, reading: None }
     }
 
     /// What of it is in memory, in one.
     pub(crate) fn in_memory(self) -> Bytes {
         let bytes = self.pieces.into_iter().filter_map(|piece| match piece {
             Piece::Bytes(bytes) => Some(bytes),
-            Piece::File(..) => None,
+            Piece::Form(..) => None,
         });
         joined(&bytes.collect::<Vec<_>>())
     }
@@ -71,17 +60,30 @@ impl OutgoingBody {
             self.reading = None;
             return Poll::Ready(Some(read.unwrap_or_else(|error| Err(io::Error::other(error)))));
         }
-        match self.pieces.pop_front() {
-            None => Poll::Ready(None),
-            Some(Piece::Bytes(bytes)) => Poll::Ready(Some(Ok(bytes))),
-            Some(Piece::File(file, range)) => {
-                let end = range.end.min(range.start + CHUNK);
-                if end < range.end {
-                    self.pieces.push_front(Piece::File(Arc::clone(&file), end..range.end));
+        loop {
+            match self.pieces.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Some(Piece::Form(form, range)) => {
+                    let next = form.poll_next(&range, cx);
+                    let behind = |from: u64| Piece::Form(form, from..range.end);
+                    match next {
+                        Poll::Ready(Next::End) => {}
+                        Poll::Ready(Next::Bytes(bytes)) => {
+                            self.pieces.push_front(behind(range.start + bytes.len() as u64));
+                            return Poll::Ready(Some(Ok(bytes)));
+                        }
+                        Poll::Ready(Next::File(file, part, from)) => {
+                            self.pieces.push_front(behind(from));
+                            self.reading = Some(tokio::task::spawn_blocking(move || read(&file, &part)));
+                            return self.poll_piece(cx);
+                        }
+                        Poll::Pending => {
+                            self.pieces.push_front(behind(range.start));
+                            return Poll::Pending;
+                        }
+                    }
                 }
-                let chunk = range.start..end;
-                self.reading = Some(tokio::task::spawn_blocking(move || read(&file, &chunk)));
-                self.poll_piece(cx)
             }
         }
     }
@@ -101,16 +103,16 @@ impl Body for OutgoingBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = ready!(self.poll_piece(cx));
         if let Some(Ok(bytes)) = &piece {
-            self.left = self.left.saturating_sub(bytes.len() as u64);
+            self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

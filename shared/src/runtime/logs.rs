@@ -1,6 +1,7 @@
 //! Logs to stderr over a bounded queue that counts what it drops: a slow terminal never slows a request.
 
-use std::io::stderr;
+use std::io::{self, Write, stderr};
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::EnvFilter;
@@ -115,10 +116,41 @@ pub enum LogError {
     Gone(#[source] reload::Error),
 }
 
+/// How long lines gather before the next write, unless there are very many.
+const GATHER: Duration = Duration::from_millis(5);
+/// What is written at once when there are very many.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// Writes the lines of a busy moment together: one by one, each would cost a system call and wake the writing thread.
+struct Gathered<W: Write>(io::BufWriter<W>);
+
+impl<W: Write> Gathered<W> {
+    fn new(into: W) -> Self {
+        Self(io::BufWriter::with_capacity(GATHER_BYTES, into))
+    }
+}
+
+impl<W: Write> Write for Gathered<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    /// Called when no line is waiting. The first one leaves at once; those that come while this sleeps gather.
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.0.buffer().is_empty() {
+            self.0.flush()?;
+            std::thread::sleep(GATHER);
+        }
+        Ok(())
+    }
+}
+
 /// Keeps the writer alive; dropping it writes out what is queued.
 pub struct Logs {
     dropped: ErrorCounter,
     filter: reload::Handle<EnvFilter, Registry>,
+    /// What the process started with.
+    first: String,
     _worker: WorkerGuard,
 }
 
@@ -132,7 +164,7 @@ impl Logs {
             .buffered_lines_limit(QUEUE_LINES)
             .lossy(true)
             .thread_name("logs")
-            .finish(stderr());
+            .finish(Gathered::new(stderr()));
         let dropped = writer.error_counter();
         let (filter, handle) = reload::Layer::new(parse_level(&settings.level)?);
         let lines = tracing_subscriber::fmt::layer().with_writer(writer);
@@ -143,14 +175,15 @@ impl Logs {
         let reports = settings.reports.as_ref().map(Reports::start).transpose().map_err(LogError::Dsn)?;
         tracing_subscriber::registry().with(filter).with(lines).with(reports).try_init().map_err(LogError::Already)?;
         export_drops(dropped.clone());
-        Ok(Self { dropped, filter: handle, _worker: worker })
+        Ok(Self { dropped, filter: handle, first: settings.level.clone(), _worker: worker })
     }
 
-    /// Changes what is logged while the process runs.
+    /// Changes what is logged while the process runs; an empty text is what it started with.
     ///
     /// # Errors
     /// [`LogError::Level`] when the level is unknown.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let level = if level.is_empty() { &self.first } else { level };
         self.filter.reload(parse_level(level)?).map_err(LogError::Gone)
     }
 

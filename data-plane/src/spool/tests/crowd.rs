@@ -19,8 +19,8 @@ fn a_crowd_loses_nothing_and_doubles_nothing() {
                 scope.spawn(|| {
                     let one = || {
                         let call = record("m");
-                        spool.begin(&call).unwrap();
-                        spool.submit(&call).unwrap();
+                        spool.begin(call.clone()).unwrap();
+                        spool.submit(call.clone()).unwrap();
                         call.id
                     };
                     std::iter::repeat_with(one).take(EACH).collect::<Vec<_>>()
@@ -56,8 +56,8 @@ fn what_a_call_costs() {
     let calls: Vec<_> = (0..20_000).map(|_| record("m")).collect();
     let began = Instant::now();
     for call in &calls {
-        spool.begin(call).unwrap();
-        spool.submit(call).unwrap();
+        spool.begin(call.clone()).unwrap();
+        spool.submit(call.clone()).unwrap();
     }
     println!("one thread: {:?} a call", began.elapsed() / 20_000);
 }

@@ -14,14 +14,14 @@ fn sample() -> (Folder, PathBuf, Vec<u8>, Vec<Range<usize>>) {
     let (spool, _) = folder.open(LARGE, OnFull::Refuse);
     let calls: Vec<_> = (0..6).map(|number| record(&"m".repeat(number * 7 + 1))).collect();
     for call in &calls {
-        spool.begin(call).unwrap();
+        spool.begin(call.clone()).unwrap();
     }
     for call in calls.iter().step_by(2) {
-        spool.submit(call).unwrap();
+        spool.submit(call.clone()).unwrap();
     }
     let boot = spool.reader().next_batch(1).unwrap().boot;
     spool.reader().acknowledge(boot, 1);
-    spool.submit(&record("refused")).unwrap();
+    spool.submit(record("refused")).unwrap();
     drop(spool);
     let path = folder.segments().remove(0);
     let bytes = std::fs::read(&path).unwrap();
@@ -44,9 +44,9 @@ fn expect<'a>(bytes: &[u8], frames: impl Iterator<Item = &'a Range<usize>>) -> (
     let (mut open, mut records) = (HashSet::new(), 0);
     for frame in frames {
         match Entry::read(&bytes[frame.start + HEAD..frame.end]).unwrap() {
-            Entry::Open(record) => drop(open.insert(entry::decode(record).unwrap().0)),
+            Entry::Open(record) => drop(open.insert(decode(record).unwrap().0)),
             Entry::Close { record, .. } => {
-                open.remove(&entry::decode(record).unwrap().0);
+                open.remove(&decode(record).unwrap().0);
                 records += 1;
             }
             _ => {}

@@ -17,6 +17,7 @@ use shared::kernel::tokens::TokenUsage;
 use shared::usage::{Attempt, Outcome, Phase, UsageRecord};
 use uuid::Uuid;
 
+use super::entry::decode;
 use super::*;
 
 const LARGE: u64 = 64 << 20;
@@ -113,6 +114,6 @@ pub(super) fn record(name: &str) -> UsageRecord {
 pub(super) fn drain(reader: &mut SpoolReader) -> Vec<UsageRecord> {
     std::iter::from_fn(|| reader.next_batch(500))
         .flat_map(|batch| batch.records)
-        .map(|record| UsageRecord::try_from(record).unwrap())
+        .map(|record| UsageRecord::try_from(decode(&record).unwrap().1).unwrap())
         .collect()
 }

@@ -30,6 +30,8 @@ use super::{HttpLimits, PeerAddr, Port};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::tls::{HANDSHAKE_FAILURES, Tls};
 
+/// The headers that hyper takes unless it is told otherwise.
+const HYPER_HEADERS: usize = 100;
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -101,7 +103,11 @@ fn http1_builder(limits: &HttpLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     // hyper's own head timer would also end idle connections; `drive` tells the two apart.
     builder.timer(TokioTimer::new()).header_read_timeout(None);
-    builder.max_header_size(limits.header_bytes).max_headers(limits.headers).keep_alive(true).half_close(false);
+    builder.max_header_size(limits.header_bytes).keep_alive(true).half_close(false);
+    // Any number but its own makes hyper fill a list of that length for each request.
+    if limits.headers != HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     builder
 }
 
