@@ -757,6 +757,7 @@ fn the_description_of_the_api() {
             "/v1/admin/keys",
             "/v1/admin/routers/{id}",
             "/v1/admin/providers",
+            "/v1/admin/candidates/{id}",
             "/v1/admin/usage",
             "/v1/admin/audit",
             "/v1/admin/fleet/join-tokens",

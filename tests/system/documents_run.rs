@@ -66,6 +66,7 @@ fn the_operations_guide() {
         ("gatewright", &["up", "--help"][..]),
         ("gatewright-control-plane", &["serve", "--help"]),
         ("gatewright-control-plane", &["join-token", "create", "--help"]),
+        ("gatewright-control-plane", &["candidates", "create", "--help"]),
         ("gatewright-data-plane", &["--help"]),
     ]
     .iter()

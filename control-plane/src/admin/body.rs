@@ -316,6 +316,35 @@ impl<T: FromField> FromField for Vec<T> {
     }
 }
 
+/// An object whose names are free.
+impl FromField for BTreeMap<String, String> {
+    fn from_field(raw: &RawValue) -> Result<Self, Vec<Problem>> {
+        let object: Object = serde_json::from_str(raw.get())
+            .map_err(|error| problem("model_type", format!("an object is expected: {error}"), Value::Null))?;
+        let mut read = Self::new();
+        for (name, raw) in object.0 {
+            let value = String::from_field(&raw).map_err(|mut found| {
+                for problem in &mut found {
+                    problem.at.insert(0, name.chars().take(64).collect::<String>().into());
+                }
+                found
+            })?;
+            read.insert(name, value);
+        }
+        Ok(read)
+    }
+}
+
+/// What another reader takes apart, as it was written; there may be a credential in it.
+#[derive(Debug, Clone)]
+pub struct Unread(pub Secret);
+
+impl FromField for Unread {
+    fn from_field(raw: &RawValue) -> Result<Self, Vec<Problem>> {
+        Ok(Self(Secret::new(raw.get().to_owned())))
+    }
+}
+
 /// A word of a closed set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word<T>(pub T);

@@ -140,6 +140,8 @@ pub struct PlannedRouter {
     pub kind: RouterKind,
     /// Other names for it.
     pub aliases: Vec<String>,
+    /// The Groups of data planes that serve it; none named means all of them.
+    pub groups: Vec<String>,
     /// Shown as `owned_by`.
     pub owned_by: Option<String>,
     /// How it picks a provider.

@@ -13,6 +13,10 @@ use super::{Error, check_name};
 const ALIAS: usize = 64;
 /// Most aliases of one router.
 const ALIASES: usize = 100;
+/// Longest name of a Group, in characters.
+const GROUP: usize = 64;
+/// Most Groups of one router.
+const GROUPS: usize = 100;
 
 /// All that an operator decides about a router.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct RouterSpec {
     pub vector_size: Option<u64>,
     /// Switched off.
     pub blocked: bool,
+    /// The Groups of data planes that serve it; none named means all of them.
+    pub groups: Vec<String>,
 }
 
 impl RouterSpec {
@@ -52,6 +58,7 @@ impl RouterSpec {
             check_name("owned_by", &self.owned_by)?;
         }
         self.check_aliases()?;
+        self.check_groups()?;
         let prices = [
             ("cost_prompt_tokens", self.prices.prompt),
             ("cost_completion_tokens", self.prices.completion),
@@ -70,6 +77,20 @@ impl RouterSpec {
         for (field, size) in sizes {
             if let Some(size) = size.filter(|size| *size == 0 || i64::try_from(*size).is_err()) {
                 return Err(Error::invalid(field, size, "1 or more is expected"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_groups(&self) -> Result<(), Error> {
+        if self.groups.len() > GROUPS {
+            return Err(Error::invalid("groups", self.groups.len(), format!("at most {GROUPS} are expected")));
+        }
+        let mut seen = BTreeSet::new();
+        for group in &self.groups {
+            check_text("groups", group, GROUP)?;
+            if !seen.insert(group) {
+                return Err(Error::invalid("groups", group, "each Group once"));
             }
         }
         Ok(())

@@ -30,6 +30,7 @@ fn router() -> RouterSpec {
         max_output_tokens: None,
         vector_size: None,
         blocked: false,
+        groups: vec!["eu".into(), "us".into()],
     }
 }
 
@@ -160,6 +161,8 @@ fn routers() {
         ("aliases", RouterSpec { aliases: vec!["chat".into()], ..router() }),
         ("aliases", RouterSpec { aliases: vec!["x".repeat(65)], ..router() }),
         ("aliases", RouterSpec { aliases: vec!["a".into(), "a".into()], ..router() }),
+        ("groups", RouterSpec { groups: vec!["eu".into(), "eu".into()], ..router() }),
+        ("groups", RouterSpec { groups: vec![" ".into()], ..router() }),
         ("name", RouterSpec { name: String::new(), ..router() }),
         ("vector_size", RouterSpec { vector_size: Some(0), ..router() }),
         (

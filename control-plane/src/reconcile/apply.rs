@@ -265,6 +265,7 @@ fn checked_spec(router: &PlannedRouter, row: Option<&RouterRow>) -> Result<Route
         max_output_tokens: size(|row| row.max_output_tokens),
         vector_size: size(|row| row.vector_size),
         blocked: false,
+        groups: router.groups.clone(),
     };
     spec.check().map_err(|source| ReconcileError::Invalid { path: router.path.clone(), source })?;
     Ok(spec)
@@ -277,6 +278,7 @@ fn is_same(row: &RouterRow, spec: &RouterSpec) -> bool {
         && row.owned_by == spec.owned_by
         && row.organization_id.is_none()
         && row.blocked == spec.blocked
+        && row.node_groups == spec.groups
         && (row.prices().prompt, row.prices().completion) == (spec.prices.prompt, spec.prices.completion)
 }
 

@@ -7,8 +7,8 @@ use shared::catalog::{Item, Kind, Ref, Resource, SecretValue};
 use uuid::Uuid;
 
 use super::publisher::precise;
-use super::{Edit, Roots, Snapshot};
-use crate::store::snapshot::{Batch, Scope, SealedSecret, SnapshotReader};
+use super::{Edit, Roots, Snapshot, StagedChange, StagedVersion};
+use crate::store::snapshot::{Batch, Scope, SealedSecret, SnapshotReader, StagedContent};
 use crate::store::{Store, StoreError};
 use crate::vault::KeyRing;
 
@@ -61,6 +61,8 @@ impl Builder {
 
     async fn read_all(&self, reader: &mut SnapshotReader) -> Result<Edit, StoreError> {
         let mut edit = Edit { upserts: self.roots.resources(), ..Edit::default() };
+        edit.groups = reader.router_groups(Scope::All).await?;
+        edit.staged = self.staged(reader).await?;
         for kind in Kind::ALL.iter().copied() {
             take(&mut edit, kind, reader.resources(kind, Scope::All).await?);
         }
@@ -78,7 +80,10 @@ impl Builder {
         for reference in references {
             by_kind.entry(reference.kind).or_default().push(reference.id);
         }
-        let mut edit = Edit::default();
+        let mut edit = Edit { staged: self.staged(reader).await?, ..Edit::default() };
+        if let Some(ids) = by_kind.get(&Kind::Router) {
+            edit.groups = reader.router_groups(Scope::Ids(ids)).await?;
+        }
         for (kind, ids) in &by_kind {
             match kind {
                 Kind::Secret => self.open(&mut edit, reader.secrets(Scope::Ids(ids)).await?),
@@ -98,23 +103,50 @@ impl Builder {
     /// A secret that does not open stays at its last good version; its provider is reported by the nodes.
     fn open(&self, edit: &mut Edit, secrets: Batch<SealedSecret>) {
         for secret in secrets.resources {
-            match self.vault.open(&secret.context(), &secret.sealed) {
-                Ok(value) => edit.upserts.push(Resource {
-                    id: secret.id.uuid(),
-                    version: secret.version,
-                    parents: Vec::new(),
-                    blocked: false,
-                    expires: None,
-                    requires: Vec::new(),
-                    item: Item::Secret(SecretValue { purpose: secret.purpose, generation: secret.generation, value }),
-                }),
-                Err(error) => {
-                    tracing::error!(secret = %secret.id, provider = %secret.provider, %error, "a provider credential cannot be opened");
-                    edit.unreadable.push(Ref { kind: Kind::Secret, id: secret.id.uuid() });
-                }
+            match self.opened(&secret) {
+                Some(resource) => edit.upserts.push(resource),
+                None => edit.unreadable.push(Ref { kind: Kind::Secret, id: secret.id.uuid() }),
             }
         }
         note_unreadable(edit, Kind::Secret, secrets.unreadable);
+    }
+
+    fn opened(&self, secret: &SealedSecret) -> Option<Resource> {
+        match self.vault.open(&secret.context(), &secret.sealed) {
+            Ok(value) => Some(Resource {
+                id: secret.id.uuid(),
+                version: secret.version,
+                parents: Vec::new(),
+                blocked: false,
+                expires: None,
+                requires: Vec::new(),
+                item: Item::Secret(SecretValue { purpose: secret.purpose, generation: secret.generation, value }),
+            }),
+            Err(error) => {
+                tracing::error!(secret = %secret.id, provider = %secret.provider, %error, "a provider credential cannot be opened");
+                None
+            }
+        }
+    }
+
+    /// Every staged change; one with a credential that does not open is left out, and its nodes stay with the catalog.
+    async fn staged(&self, reader: &mut SnapshotReader) -> Result<Vec<StagedChange>, StoreError> {
+        let changes = reader.candidates().await?.into_iter().filter_map(|candidate| {
+            let versions = candidate.rows.into_iter().map(|row| {
+                let resource = match row.content {
+                    None => None,
+                    Some(StagedContent::Resource(resource)) => Some(*resource),
+                    Some(StagedContent::Sealed(secret)) => Some(self.opened(&secret)?),
+                };
+                Some(StagedVersion { reference: row.reference, base: row.base, resource })
+            });
+            let versions = versions.collect::<Option<Vec<_>>>();
+            if versions.is_none() {
+                tracing::error!(candidate = candidate.number, "a candidate cannot be read; it is told to nobody");
+            }
+            Some(StagedChange { selector: candidate.selector, versions: versions? })
+        });
+        Ok(changes.collect())
     }
 }
 

@@ -42,8 +42,8 @@ impl Diff {
     /// Everything of a snapshot.
     #[must_use]
     pub fn full(snapshot: &Snapshot, view: &View) -> Self {
-        let references: Vec<Ref> = snapshot.references().collect();
-        Self::of(snapshot, view, references)
+        let seen = view.at(snapshot);
+        Self { upserts: seen.references().into_iter().filter_map(|one| seen.get(one)).collect(), deletes: Vec::new() }
     }
 
     /// From one snapshot to a later one. What both share costs nothing.
@@ -51,23 +51,50 @@ impl Diff {
     pub fn between(old: &Snapshot, new: &Snapshot, view: &View) -> Self {
         let resources = new.resources().changes_since(old.resources(), |one, two| one.version == two.version);
         let secrets = new.secrets().changes_since(old.secrets(), |one, two| one.version == two.version);
-        let changed: BTreeSet<Ref> = resources
+        let mut changed: BTreeSet<Ref> = resources
             .map(|change| change.key)
             .chain(secrets.map(|change| Ref { kind: Kind::Secret, id: change.key }))
             .collect();
-        Self::of(new, view, changed)
+        let (before, after) = (view.at(old), view.at(new));
+        changed.extend(new.places().moved_since(old.places()));
+        changed.extend(before.staged().chain(after.staged()));
+        let mut diff = Self::default();
+        for reference in changed {
+            let (held, told) = (before.version(reference), after.version(reference));
+            if held == told {
+                continue;
+            }
+            match after.get(reference) {
+                Some(upsert) => diff.upserts.push(upsert),
+                None => diff.deletes.push(reference),
+            }
+        }
+        diff
     }
 
-    /// Of certain resources, as they are in a snapshot; what is not there is gone.
+    /// Of certain resources, as they are in a snapshot, and of what goes where they go; what is not there, or not told
+    /// any more, is gone.
     #[must_use]
     pub fn of(snapshot: &Snapshot, view: &View, references: impl IntoIterator<Item = Ref>) -> Self {
-        let mut diff = Self::default();
+        let seen = view.at(snapshot);
+        let mut all = BTreeSet::new();
         for reference in references {
-            let found = match reference.kind {
-                Kind::Secret => snapshot.secrets().get(&reference.id).map(Arc::clone).map(Upsert::Secret),
-                _ => snapshot.resources().get(&reference).map(Arc::clone).map(Upsert::Shared),
-            };
-            match found.filter(|_| view.includes(reference)) {
+            match reference.kind {
+                // Where it is told may have changed, and with it all that hangs on it.
+                Kind::Router => all.extend(snapshot.places().family(reference.id)),
+                Kind::Provider => {
+                    let secret = snapshot.resources().get(&reference).and_then(|provider| provider.secret);
+                    all.extend(secret.map(|id| Ref { kind: Kind::Secret, id }));
+                }
+                _ => {}
+            }
+            all.insert(reference);
+        }
+        // A change of one resource ends a candidate with all of its resources.
+        all.extend(snapshot.candidates().iter().flat_map(|candidate| candidate.staged.iter().map(|one| one.reference)));
+        let mut diff = Self::default();
+        for reference in all {
+            match seen.get(reference) {
                 Some(upsert) => diff.upserts.push(upsert),
                 None => diff.deletes.push(reference),
             }

@@ -6,12 +6,14 @@ use shared::runtime::shutdown::Shutdown;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::{Builder, Publisher};
-use crate::store::{CatalogListener, Store};
+use crate::store::{CatalogListener, Head, Store};
 
 /// How often the head is asked in any case: notifications are lost behind a pooler and around a reconnect.
 const POLL: Duration = Duration::from_secs(1);
 /// Commits that follow each other within this time are published together.
 const DEBOUNCE: Duration = Duration::from_millis(25);
+/// The head is one row: when it takes longer, the connection is dead without knowing it.
+const LONGEST_LOOK: Duration = Duration::from_secs(3);
 /// How often a lost notification channel is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// A read that takes longer is given up; the statements have timeouts of their own.
@@ -80,7 +82,7 @@ impl Watcher {
         let began = Instant::now();
         let built = match &base {
             // The cheap question first: one row, no transaction.
-            Some(base) if self.store.head().await.is_ok_and(|head| head == base.head()) => Ok(Ok(None)),
+            Some(base) if self.head().await == Some(base.head()) => Ok(Ok(None)),
             base => timeout(LONGEST_READ, self.builder.build(base.as_deref())).await,
         };
         match built {
@@ -98,6 +100,11 @@ impl Watcher {
             Ok(Err(error)) => self.failed(&error),
             Err(elapsed) => self.failed(&elapsed),
         }
+    }
+
+    /// The head, when it is had soon.
+    async fn head(&self) -> Option<Head> {
+        timeout(LONGEST_LOOK, self.store.head()).await.ok()?.ok()
     }
 
     fn failed(&mut self, error: &(dyn std::error::Error + 'static)) {

@@ -4,15 +4,18 @@
 //! 2. `builder` reads what changed (or everything) in one repeatable-read transaction and opens the sealed secrets.
 //! 3. `state` is the result: an immutable [`Snapshot`] that shares what did not change with the one before.
 //! 4. `publisher` hands it to every connected node and keeps the last ones, so that a node that comes back gets a delta.
-//! 5. `diff` and `view` say what one node must be told to get from one snapshot to another.
+//! 5. `view` narrows it to what a node's Group serves (`places`) and puts staged changes (`candidate`) in the place of what
+//!    they will replace; `diff` says what the node must be told to get from one snapshot to another.
 //!
 //! Used by `grpc` and `app`. Invariants: a snapshot is of one revision, never of two; secrets lie outside the encoded
-//! resources; a row that cannot be read is closed or kept at its last good version, never silently left out.
+//! resources and go nowhere but to the Groups of the router that uses them; a row that cannot be read is closed or kept at its last good version, never silently left out.
 
 mod builder;
+mod candidate;
 mod diff;
 mod listen;
 mod log;
+mod places;
 mod publisher;
 mod resume;
 mod roots;
@@ -20,8 +23,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod view;
+#[cfg(test)]
+mod view_tests;
 
 pub use builder::{BuildError, Builder};
+pub use candidate::{StagedChange, StagedVersion};
 pub use diff::{Diff, Upsert, revoked};
 pub use listen::Watcher;
 pub use log::{Log, LogError};

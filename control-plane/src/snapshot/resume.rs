@@ -26,7 +26,7 @@ impl Seals {
     #[must_use]
     pub fn of(&self, snapshot: &Snapshot, view: &View) -> Vec<u8> {
         let head = snapshot.head();
-        self.ring.seal_of_commit(head.epoch, head.revision, view.digest(snapshot))
+        self.ring.seal_of_commit(head.epoch, head.revision, &view.digest(snapshot), view.mark())
     }
 }
 
@@ -48,6 +48,8 @@ pub struct Held {
 pub enum Base {
     /// From nothing.
     Nothing,
+    /// From nothing, since the node now belongs to another Group or has other labels: it may lose much by that.
+    OtherView,
     /// From a snapshot that is still kept.
     Snapshot(Arc<Snapshot>),
     /// From a revision that only the log knows: these resources changed since.
@@ -75,20 +77,31 @@ impl Resumes {
     pub async fn base(&self, held: &Held, view: &View, current: &Arc<Snapshot>) -> Base {
         let head = current.head();
         let Held { epoch, revision, digest, seal } = held;
-        let is_ours = self.seals.ring.verify_commit(*epoch, *revision, digest, seal);
-        if !is_ours || *epoch != head.epoch {
-            tracing::info!(%epoch, revision = revision.0, sealed = is_ours, "a node resumes from another lineage, or without proof");
+        let mark = self.seals.ring.verify_commit(*epoch, *revision, digest, seal);
+        if mark.is_none() || *epoch != head.epoch {
+            tracing::info!(%epoch, revision = revision.0, sealed = mark.is_some(), "a node resumes from another lineage, or without proof");
             return Base::Nothing;
+        }
+        if mark != Some(view.mark()) {
+            tracing::info!(
+                revision = revision.0,
+                group = view.group(),
+                "a node comes back with another Group or other labels"
+            );
+            return match revision.cmp(&head.revision) {
+                Ordering::Greater => self.beyond(*epoch, *revision).await.unwrap_or(Base::Undecided),
+                _ => Base::OtherView,
+            };
         }
         let decided = match revision.cmp(&head.revision) {
             Ordering::Greater => self.beyond(*epoch, *revision).await,
-            Ordering::Equal if digest == view.digest(current) => Ok(Base::Snapshot(Arc::clone(current))),
+            Ordering::Equal if *digest == view.digest(current) => Ok(Base::Snapshot(Arc::clone(current))),
             // The roots and secrets come from files of each replica: a difference there alone is no other lineage.
-            Ordering::Equal if same_rows(digest, view.digest(current)) => Ok(Base::Nothing),
+            Ordering::Equal if same_rows(digest, &view.digest(current)) => Ok(Base::Nothing),
             Ordering::Equal => self.end_epoch(*epoch).await,
             Ordering::Less => match self.publisher.at(*epoch, *revision) {
-                Some(kept) if digest == view.digest(&kept) => Ok(Base::Snapshot(kept)),
-                Some(kept) if same_rows(digest, view.digest(&kept)) => Ok(Base::Nothing),
+                Some(kept) if *digest == view.digest(&kept) => Ok(Base::Snapshot(kept)),
+                Some(kept) if same_rows(digest, &view.digest(&kept)) => Ok(Base::Nothing),
                 Some(_) => self.end_epoch(*epoch).await,
                 None => self.log.changes_since(*revision).await.map(|changes| match changes {
                     Some(changes) => Base::Log(*revision, with_roots(changes)),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shared::catalog::{Digest, Item, Kind, Ref, Resource};
+use shared::catalog::{Item, Kind, Ref, Resource};
 use shared::kernel::shards::Shards;
 use shared::proto;
 use shared::wire::{encode, kind_to_wire, ref_to_wire};
 use uuid::Uuid;
 
+use super::candidate::{Candidate, StagedChange};
+use super::places::{Held, Places};
 use crate::store::Head;
 
 /// A feature that no node has: a resource that requires it is closed wherever it arrives.
@@ -24,11 +26,21 @@ pub struct Encoded {
     pub blocked: bool,
     /// What travels; its body is shared by all copies.
     pub wire: proto::Resource,
+    /// The router that it belongs to, of kinds that go where a router goes.
+    pub(super) home: Option<Uuid>,
+    /// The credential that it uses.
+    pub(super) secret: Option<Uuid>,
 }
 
 impl Encoded {
-    fn of(resource: &Resource) -> Self {
-        Self { version: resource.version, blocked: resource.blocked, wire: encode(resource) }
+    pub(super) fn of(resource: &Resource) -> Self {
+        let home = match resource.kind() {
+            Kind::Router => Some(resource.id),
+            Kind::Provider | Kind::Limit => resource.parent(Kind::Router),
+            _ => None,
+        };
+        let secret = resource.parent(Kind::Secret);
+        Self { version: resource.version, blocked: resource.blocked, wire: encode(resource), home, secret }
     }
 
     /// Stands for a row that cannot be read: nodes cannot apply it, and close it.
@@ -44,7 +56,8 @@ impl Encoded {
             requires: vec![UNREADABLE.to_owned()],
             body: Bytes::new(),
         };
-        Self { version, blocked: false, wire }
+        let (home, secret) = last.map_or((None, None), |last| (last.home, last.secret));
+        Self { version, blocked: false, wire, home, secret }
     }
 }
 
@@ -57,6 +70,10 @@ pub struct Edit {
     pub deletes: Vec<Ref>,
     /// Rows that are there but cannot be read.
     pub unreadable: Vec<Ref>,
+    /// The Groups of the routers that were read.
+    pub groups: Vec<(Uuid, Vec<String>)>,
+    /// Every staged change that there is.
+    pub staged: Vec<StagedChange>,
 }
 
 /// The catalog at one revision.
@@ -66,20 +83,27 @@ pub struct Snapshot {
     resources: Shards<Ref, Arc<Encoded>>,
     /// Opened, and never encoded before they are sent.
     secrets: Shards<Uuid, Arc<Resource>>,
-    digest: Digest,
+    places: Places,
+    candidates: Arc<[Candidate]>,
 }
 
 impl Snapshot {
     /// A catalog of nothing, as the base of the first one.
     #[must_use]
     pub fn empty(head: Head) -> Self {
-        Self { head, resources: Shards::new(12), secrets: Shards::new(8), digest: Digest::default() }
+        Self {
+            head,
+            resources: Shards::new(12),
+            secrets: Shards::new(8),
+            places: Places::new(),
+            candidates: Arc::new([]),
+        }
     }
 
     /// The catalog after an edit.
     #[must_use]
     pub fn edited(&self, head: Head, edit: Edit) -> Self {
-        let Edit { upserts, deletes, unreadable } = edit;
+        let Edit { upserts, deletes, unreadable, groups, staged } = edit;
         let mut resources: Vec<(Ref, Option<Arc<Encoded>>)> = Vec::with_capacity(upserts.len());
         let mut secrets: Vec<(Uuid, Option<Arc<Resource>>)> = Vec::new();
         for resource in upserts {
@@ -104,15 +128,8 @@ impl Snapshot {
         }
         let resources = self.resources.edited(resources);
         let secrets = self.secrets.edited(secrets);
-        let mut digest = self.digest.clone();
-        for change in resources.changes_since(&self.resources, Arc::ptr_eq) {
-            count(&mut digest, change.key, change.old.map(|old| old.version), change.new.map(|new| new.version));
-        }
-        for change in secrets.changes_since(&self.secrets, Arc::ptr_eq) {
-            let reference = Ref { kind: Kind::Secret, id: change.key };
-            count(&mut digest, reference, change.old.map(|old| old.version), change.new.map(|new| new.version));
-        }
-        Self { head, resources, secrets, digest }
+        let places = self.places.edited(self.held(), Held { resources: &resources, secrets: &secrets }, groups);
+        Self { head, resources, secrets, places, candidates: staged.into_iter().map(Candidate::of).collect() }
     }
 
     /// The catalog as a complete reading says; what is neither read nor unreadable is gone.
@@ -130,12 +147,6 @@ impl Snapshot {
         self.head
     }
 
-    /// Over everything.
-    #[must_use]
-    pub const fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
     /// How many resources there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -146,6 +157,15 @@ impl Snapshot {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it holds a resource.
+    #[must_use]
+    pub fn holds(&self, reference: Ref) -> bool {
+        match reference.kind {
+            Kind::Secret => self.secrets.get(&reference.id).is_some(),
+            _ => self.resources.get(&reference).is_some(),
+        }
     }
 
     /// Names of everything.
@@ -161,14 +181,17 @@ impl Snapshot {
     pub(super) const fn secrets(&self) -> &Shards<Uuid, Arc<Resource>> {
         &self.secrets
     }
-}
 
-fn count(digest: &mut Digest, reference: Ref, old: Option<u64>, new: Option<u64>) {
-    if let Some(version) = old {
-        digest.remove(reference.kind, reference.id, version);
+    pub(super) const fn held(&self) -> Held<'_> {
+        Held { resources: &self.resources, secrets: &self.secrets }
     }
-    if let Some(version) = new {
-        digest.add(reference.kind, reference.id, version);
+
+    pub(super) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        &self.candidates
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use shared::catalog::{Digest, Item, Kind, Organization, Ref, Resource, SecretPurpose, SecretValue};
+use shared::catalog::{Digest, Item, Kind, Organization, PEPPER_ID, Ref, Resource, SecretPurpose, SecretValue};
 use shared::kernel::ids::{Epoch, Revision};
 use shared::kernel::secret::{Secret, SecretBytes};
 use uuid::Uuid;
@@ -31,10 +31,11 @@ fn resource(id: u128, version: u64) -> Resource {
     }
 }
 
-fn secret(id: u128, version: u64) -> Resource {
+/// The pepper: the one secret that is told without anybody who uses it.
+fn secret(version: u64) -> Resource {
     let value =
         SecretValue { purpose: SecretPurpose::ProviderCredential, generation: 1, value: SecretBytes::new(vec![1]) };
-    Resource { item: Item::Secret(value), ..resource(id, version) }
+    Resource { id: PEPPER_ID, item: Item::Secret(value), ..resource(0, version) }
 }
 
 fn name(id: u128) -> Ref {
@@ -46,7 +47,7 @@ fn upserts(resources: Vec<Resource>) -> Edit {
 }
 
 fn view() -> View {
-    View::of("default".into())
+    View::of("default".into(), std::collections::BTreeMap::new())
 }
 
 fn told(diff: &Diff) -> (Vec<u128>, Vec<u128>) {
@@ -62,19 +63,19 @@ fn ring() -> Arc<KeyRing> {
 
 #[test]
 fn a_snapshot_counts_and_differs_exactly() {
-    let first = Snapshot::empty(head(1)).edited(head(1), upserts(vec![resource(1, 1), resource(2, 1), secret(3, 1)]));
+    let first = Snapshot::empty(head(1)).edited(head(1), upserts(vec![resource(2, 1), resource(3, 1), secret(1)]));
     assert_eq!((first.len(), told(&Diff::full(&first, &view())).0), (3, vec![1, 2, 3]));
     let edit =
-        Edit { upserts: vec![resource(2, 2), resource(1, 1), secret(3, 2)], deletes: vec![name(9)], ..Edit::default() };
+        Edit { upserts: vec![resource(3, 2), resource(2, 1), secret(2)], deletes: vec![name(9)], ..Edit::default() };
     let second = first.edited(head(2), edit);
     let diff = Diff::between(&first, &second, &view());
-    assert_eq!(told(&diff), (vec![2, 3], vec![]));
-    let third = second.replaced(head(3), upserts(vec![resource(2, 2), secret(3, 2)]));
-    assert_eq!(told(&Diff::between(&second, &third, &view())), (vec![], vec![1]));
+    assert_eq!(told(&diff), (vec![1, 3], vec![]));
+    let third = second.replaced(head(3), upserts(vec![resource(3, 2), secret(2)]));
+    assert_eq!(told(&Diff::between(&second, &third, &view())), (vec![], vec![2]));
     let mut digest = Digest::default();
-    digest.add(Kind::Organization, Uuid::from_u128(2), 2);
-    digest.add(Kind::Secret, Uuid::from_u128(3), 2);
-    assert_eq!(*third.digest(), digest);
+    digest.add(Kind::Organization, Uuid::from_u128(3), 2);
+    digest.add(Kind::Secret, PEPPER_ID, 2);
+    assert_eq!(view().digest(&third), digest);
     assert!(Diff::between(&third, &third, &view()).is_empty());
 }
 
@@ -172,7 +173,7 @@ fn scene(database: u64, log: Option<Vec<Ref>>) -> Scene {
 impl Scene {
     fn held(&self, snapshot: &Snapshot) -> Held {
         let Head { epoch, revision } = snapshot.head();
-        Held { epoch, revision, digest: snapshot.digest().clone(), seal: self.seals.of(snapshot, &view()) }
+        Held { epoch, revision, digest: view().digest(snapshot), seal: self.seals.of(snapshot, &view()) }
     }
 
     async fn base(&self, held: &Held, current: &Arc<Snapshot>) -> Base {
@@ -202,10 +203,13 @@ async fn a_node_resumes_from_what_it_holds() {
     };
     assert_eq!((changed.len(), changed.contains(&name(2))), (3, true));
     // A seal of somebody else, or none.
-    let forged = Held { seal: vec![0; 36], ..same.clone() };
+    let forged = Held { seal: vec![0; 52], ..same.clone() };
     assert!(matches!(scene.base(&forged, &current).await, Base::Nothing));
-    let other = Held { revision: Revision(4), ..same };
+    let other = Held { revision: Revision(4), ..same.clone() };
     assert!(matches!(scene.base(&other, &current).await, Base::Nothing));
+    // With other labels it holds what somebody else is told: no reason to doubt the database.
+    let labelled = View::of("default".into(), [("canary".to_owned(), "true".to_owned())].into());
+    assert!(matches!(scene.resumes.base(&same, &labelled, &current).await, Base::OtherView));
     assert_eq!(scene.log.head.lock().epoch, EPOCH);
 }
 
@@ -236,7 +240,7 @@ async fn a_database_that_was_set_back_begins_a_new_epoch() {
     assert_eq!(late.log.head.lock().epoch, EPOCH);
     // Another pepper file is no other lineage.
     let rotated = scene(5, None);
-    let other = Snapshot::empty(head(5)).edited(head(5), upserts(vec![resource(1, 1), resource(2, 2), secret(3, 9)]));
+    let other = Snapshot::empty(head(5)).edited(head(5), upserts(vec![resource(1, 1), resource(2, 2), secret(9)]));
     assert!(matches!(rotated.base(&rotated.held(&other), &current).await, Base::Nothing));
     assert_eq!(rotated.log.head.lock().epoch, EPOCH);
 }

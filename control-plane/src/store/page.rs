@@ -82,6 +82,15 @@ impl Conditions<'_> {
         }
     }
 
+    /// The column is an empty list, or one that holds this text.
+    pub(super) fn among(&mut self, column: &'static str, text: Option<String>) {
+        if let Some(text) = text {
+            self.and();
+            self.builder.push("(").push(column).push(" = '{}' OR ").push_bind(text);
+            self.builder.push(" = ANY(").push(column).push("))");
+        }
+    }
+
     fn and(&mut self) {
         self.builder.push(if self.any { " AND " } else { " WHERE " });
         self.any = true;

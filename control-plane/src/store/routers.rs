@@ -50,6 +50,8 @@ pub struct RouterRow {
     pub owner_file: Option<String>,
     /// Switched off.
     pub blocked: bool,
+    /// The Groups of data planes that serve it; none named means all of them.
+    pub node_groups: Vec<String>,
     /// How many stand behind it.
     pub providers: i64,
     /// When it was made.
@@ -91,6 +93,8 @@ pub struct RouterFilter {
     pub organization: Option<Lookup>,
     /// Owned by this configuration file.
     pub owner_file: Option<String>,
+    /// Served by the data planes of this Group.
+    pub group: Option<String>,
 }
 
 macro_rules! select {
@@ -157,6 +161,8 @@ pub async fn list(
         conditions.compare("o.number", " = ", filter.organization.and_then(Lookup::number));
         conditions.compare("o.id", " = ", filter.organization.and_then(Lookup::id));
         conditions.compare("r.owner_file", " = ", filter.owner_file.clone());
+        // A router that names no Group is served by all.
+        conditions.among("r.node_groups", filter.group.clone());
     })
     .await
 }
@@ -217,8 +223,8 @@ pub async fn insert(tx: &mut CatalogTx, spec: &RouterSpec, origin: &RouterOrigin
     sqlx::query(
         "INSERT INTO routers (id, version, name, kind, user_id, organization_id, owned_by, strategy, prompt_price,
              completion_price, cached_prompt_price, price_revision, max_context_length, max_output_tokens,
-             vector_size, owner_file, blocked)
-         VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, $13, $14, $15)",
+             vector_size, owner_file, blocked, node_groups)
+         VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, $13, $14, $15, $16)",
     )
     .bind(id)
     .bind(&spec.name)
@@ -235,6 +241,7 @@ pub async fn insert(tx: &mut CatalogTx, spec: &RouterSpec, origin: &RouterOrigin
     .bind(size(spec.vector_size))
     .bind(&origin.owner_file)
     .bind(spec.blocked)
+    .bind(&spec.groups)
     .execute(tx.connection())
     .await?;
     insert_names(tx, id, spec).await?;
@@ -250,7 +257,8 @@ pub async fn update(tx: &mut CatalogTx, id: Uuid, spec: &RouterSpec) -> Result<R
     sqlx::query(
         "UPDATE routers SET name = $2, kind = $3, organization_id = $4, owned_by = $5, strategy = $6,
              prompt_price = $7, completion_price = $8, cached_prompt_price = $9, max_context_length = $10,
-             max_output_tokens = $11, vector_size = $12, blocked = $13, version = version + 1, updated = now(),
+             max_output_tokens = $11, vector_size = $12, blocked = $13, node_groups = $14, version = version + 1,
+             updated = now(),
              price_revision = CASE WHEN (prompt_price, completion_price, cached_prompt_price)
                  IS NOT DISTINCT FROM ($7::bigint, $8::bigint, $9::bigint) THEN price_revision ELSE version + 1 END
          WHERE id = $1",
@@ -268,6 +276,7 @@ pub async fn update(tx: &mut CatalogTx, id: Uuid, spec: &RouterSpec) -> Result<R
     .bind(size(spec.max_output_tokens))
     .bind(size(spec.vector_size))
     .bind(spec.blocked)
+    .bind(&spec.groups)
     .execute(tx.connection())
     .await?;
     sqlx::query("DELETE FROM router_names WHERE router_id = $1").bind(id).execute(tx.connection()).await?;

@@ -6,26 +6,32 @@ use shared::kernel::ids::{Epoch, Revision};
 
 use super::{KeyId, KeyRing};
 
+/// Tells one view of the catalog from another: what a digest was computed over.
+pub type ViewMark = [u8; 16];
+
 impl KeyRing {
-    /// Seals a commit: key id, then HMAC over epoch, revision and digest.
+    /// Seals a commit: key id and view, then HMAC over view, epoch, revision and digest.
     #[must_use]
-    pub fn seal_of_commit(&self, epoch: Epoch, revision: Revision, digest: &Digest) -> Vec<u8> {
-        let tag = hmac::sign(self.active.commits(), &message(epoch, revision, digest));
-        [self.active.id().bytes(), tag.as_ref()].concat()
+    pub fn seal_of_commit(&self, epoch: Epoch, revision: Revision, digest: &Digest, view: ViewMark) -> Vec<u8> {
+        let tag = hmac::sign(self.active.commits(), &message(epoch, revision, digest, view));
+        [self.active.id().bytes(), &view, tag.as_ref()].concat()
     }
 
-    /// Whether a seal was made by a key of this ring for exactly this commit.
+    /// The view that a seal was made for, by a key of this ring and for exactly this commit; absent when it was not.
     #[must_use]
-    pub fn verify_commit(&self, epoch: Epoch, revision: Revision, digest: &Digest, seal: &[u8]) -> bool {
-        let Some((id, tag)) = seal.split_at_checked(KeyId::LENGTH) else { return false };
-        let message = message(epoch, revision, digest);
-        self.keys().filter(|key| key.id().bytes() == id).any(|key| hmac::verify(key.commits(), &message, tag).is_ok())
+    pub fn verify_commit(&self, epoch: Epoch, revision: Revision, digest: &Digest, seal: &[u8]) -> Option<ViewMark> {
+        let (id, rest) = seal.split_at_checked(KeyId::LENGTH)?;
+        let (view, tag) = rest.split_first_chunk()?;
+        let message = message(epoch, revision, digest, *view);
+        let signed = |key: &super::RingKey| hmac::verify(key.commits(), &message, tag).is_ok();
+        self.keys().filter(|key| key.id().bytes() == id).any(signed).then_some(*view)
     }
 }
 
 /// Every part has a fixed length or a terminator, so no two commits share a message.
-fn message(epoch: Epoch, revision: Revision, digest: &Digest) -> Vec<u8> {
-    let mut message = b"commit 1\0".to_vec();
+fn message(epoch: Epoch, revision: Revision, digest: &Digest, view: ViewMark) -> Vec<u8> {
+    let mut message = b"commit 2\0".to_vec();
+    message.extend_from_slice(&view);
     message.extend_from_slice(epoch.uuid().as_bytes());
     message.extend_from_slice(&revision.0.to_be_bytes());
     for (kind, sum) in digest.sums() {

@@ -12,6 +12,7 @@ mod key;
 
 use shared::kernel::secret::{Secret, SecretBytes};
 
+pub use commit_seal::ViewMark;
 pub use error::VaultError;
 pub use key::KeyId;
 use key::RingKey;

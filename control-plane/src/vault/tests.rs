@@ -73,12 +73,16 @@ fn a_commit_seal_holds_for_its_commit_only() {
     let (epoch, revision) = (Epoch::from_uuid(Uuid::from_u128(7)), Revision(9));
     let mut digest = Digest::default();
     digest.add(Kind::Key, Uuid::from_u128(1), 1);
-    let seal = old.seal_of_commit(epoch, revision, &digest);
-    assert!(old.verify_commit(epoch, revision, &digest, &seal));
-    assert!(both.verify_commit(epoch, revision, &digest, &seal), "an older key still counts");
-    assert!(!ring(&[NEW]).verify_commit(epoch, revision, &digest, &seal));
-    assert!(!old.verify_commit(epoch, Revision(10), &digest, &seal));
-    assert!(!old.verify_commit(Epoch::from_uuid(Uuid::from_u128(8)), revision, &digest, &seal));
-    assert!(!old.verify_commit(epoch, revision, &Digest::default(), &seal));
-    assert!(!old.verify_commit(epoch, revision, &digest, b""));
+    let view = [3; 16];
+    let seal = old.seal_of_commit(epoch, revision, &digest, view);
+    assert_eq!(old.verify_commit(epoch, revision, &digest, &seal), Some(view));
+    assert_eq!(both.verify_commit(epoch, revision, &digest, &seal), Some(view), "an older key still counts");
+    assert_eq!(ring(&[NEW]).verify_commit(epoch, revision, &digest, &seal), None);
+    assert_eq!(old.verify_commit(epoch, Revision(10), &digest, &seal), None);
+    assert_eq!(old.verify_commit(Epoch::from_uuid(Uuid::from_u128(8)), revision, &digest, &seal), None);
+    assert_eq!(old.verify_commit(epoch, revision, &Digest::default(), &seal), None);
+    assert_eq!(old.verify_commit(epoch, revision, &digest, b""), None);
+    let mut elsewhere = seal;
+    elsewhere[5] ^= 1;
+    assert_eq!(old.verify_commit(epoch, revision, &digest, &elsewhere), None, "another view");
 }

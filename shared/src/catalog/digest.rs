@@ -22,6 +22,16 @@ impl Digest {
         self.change(kind, |sum| sum.wrapping_sub(hash(kind, id, version)));
     }
 
+    /// What two sets that share nothing hold together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for (kind, more) in other.sums() {
+            both.change(kind, |sum| sum.wrapping_add(more));
+        }
+        both
+    }
+
     /// The sums of the kinds that hold anything, in order of kind.
     pub fn sums(&self) -> impl Iterator<Item = (Kind, u128)> + '_ {
         self.0.iter().map(|(kind, sum)| (*kind, *sum))
@@ -69,6 +79,11 @@ mod tests {
         assert_ne!(one, two);
         two.remove(Kind::Key, b, 3);
         assert_eq!(one, two);
+        let mut more = Digest::default();
+        more.add(Kind::Key, b, 3);
+        let mut all = one.clone();
+        all.add(Kind::Key, b, 3);
+        assert_eq!(one.plus(&more), all);
         one.remove(Kind::Key, a, 1);
         one.remove(Kind::Router, b, 7);
         assert_eq!(one, Digest::default());

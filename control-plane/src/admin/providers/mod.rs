@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use shared::catalog::Kind;
+use shared::catalog::kinds::UnknownWord;
 use shared::kernel::ids::{ProviderId, SecretId};
 use utoipa_axum::routes;
 
@@ -23,7 +24,7 @@ use crate::store::routers::{self, RouterRow};
 use crate::store::snapshot::seal_context;
 use crate::store::{CatalogTx, Sort, StoreError};
 use crate::vault::KeyRing;
-use body::ProviderBody;
+use body::{ProviderBody, unreadable};
 use object::{ProviderObject, spec_of};
 
 pub(super) fn routes() -> Routes {
@@ -109,7 +110,7 @@ async fn create(State(state): State<AppState>, Admin(context): Admin, body: Body
 }
 
 /// A provider has no name: its router's and its model's stand for it.
-fn subject(row: &ProviderRow) -> String {
+pub(super) fn subject(row: &ProviderRow) -> String {
     format!("{} > {}", row.router_name, row.upstream_model)
 }
 
@@ -176,24 +177,72 @@ async fn update(
     keep: bool,
 ) -> Result<Response, ApiError> {
     let mut tx = state.store.begin(context.actor()).await?;
-    let row = lock(&mut tx, context, at).await?;
+    let row = lock(&mut tx, Some(context), at).await?;
     let kept = keep.then_some(Lookup::Id(row.router_id));
     let router = router(&mut tx, std::mem::take(&mut body.router_id).required("router_id", kept)?).await?;
     let present = spec_of(&row)?;
     let (spec, given) = body.apply(&router, keep.then_some(&present))?;
-    let id = ProviderId::from_uuid(row.id);
-    let credential = credential_change(&state.vault, (id, &spec), Some(&row), given)?;
-    if spec == present && matches!(credential, CredentialChange::Keep) {
+    let credential = credential_change(&state.vault, (ProviderId::from_uuid(row.id), &spec), Some(&row), given)?;
+    let Some(changed) = write(&mut tx, &row, (&spec, &router), &credential).await? else {
         return Ok(reply::object(StatusCode::OK, row.version, &ProviderObject::from(&row)));
-    }
-    let updated = providers::update(&mut tx, &row, &spec, &credential).await;
-    let changed = updated.map_err(|error| refusal(error, &spec, &router))?;
-    let (before, after) = (ProviderObject::from(&row), ProviderObject::from(&changed));
-    let operation = if matches!(credential, CredentialChange::Keep) { "update" } else { "update_credential" };
-    let subject = subject(&changed);
-    reply::audit(&mut tx, operation, (Kind::Provider, row.id, &subject), Some(&before), Some(&after))?;
+    };
     tx.commit().await?;
-    Ok(reply::object(StatusCode::OK, changed.version, &after))
+    Ok(reply::object(StatusCode::OK, changed.version, &ProviderObject::from(&changed)))
+}
+
+/// Changes the fields that `change` names, as a request would; answers whether that is any change.
+pub(super) async fn amend(
+    tx: &mut CatalogTx,
+    vault: &KeyRing,
+    row: &ProviderRow,
+    change: &[u8],
+) -> Result<bool, ApiError> {
+    let mut body = ProviderBody::parse(change)?;
+    let kept = Some(Lookup::Id(row.router_id));
+    let router = router(tx, std::mem::take(&mut body.router_id).required("router_id", kept)?).await?;
+    let (spec, given) = body.apply(&router, Some(&spec_of(row)?))?;
+    let credential = credential_change(vault, (ProviderId::from_uuid(row.id), &spec), Some(row), given)?;
+    Ok(write(tx, row, (&spec, &router), &credential).await?.is_some())
+}
+
+/// Makes a provider what another row of it says; `sealed` is the envelope of a credential that the row names and that is
+/// not there yet.
+pub(super) async fn become_like(
+    tx: &mut CatalogTx,
+    row: &ProviderRow,
+    other: &ProviderRow,
+    sealed: Option<Vec<u8>>,
+) -> Result<(), ApiError> {
+    let router = router(tx, Lookup::Id(row.router_id)).await?;
+    let spec = spec_of(other)?;
+    spec.check(router.kind.parse().map_err(|error: UnknownWord| unreadable("routers", router.id, &error))?)?;
+    let same = (row.secret_id, &row.credential_reference) == (other.secret_id, &other.credential_reference);
+    let credential = match (other.secret_id, &other.credential_reference, sealed) {
+        (Some(id), _, Some(sealed)) => CredentialChange::Sealed { id: SecretId::from_uuid(id), sealed },
+        _ if same => CredentialChange::Keep,
+        (None, Some(reference), _) => CredentialChange::Reference(reference.clone()),
+        _ => CredentialChange::Remove,
+    };
+    write(tx, row, (&spec, &router), &credential).await?;
+    Ok(())
+}
+
+/// The row after the change, with its line for the audit table; absent when nothing changes.
+async fn write(
+    tx: &mut CatalogTx,
+    row: &ProviderRow,
+    (spec, router): (&ProviderSpec, &RouterRow),
+    credential: &CredentialChange,
+) -> Result<Option<ProviderRow>, ApiError> {
+    let keeps = matches!(credential, CredentialChange::Keep);
+    if *spec == spec_of(row)? && keeps {
+        return Ok(None);
+    }
+    let changed = providers::update(tx, row, spec, credential).await.map_err(|error| refusal(error, spec, router))?;
+    let (before, after) = (ProviderObject::from(row), ProviderObject::from(&changed));
+    let operation = if keeps { "update" } else { "update_credential" };
+    reply::audit(tx, operation, (Kind::Provider, row.id, &subject(&changed)), Some(&before), Some(&after))?;
+    Ok(Some(changed))
 }
 
 /// Remove a provider with its credential.
@@ -201,7 +250,7 @@ async fn update(
     responses((status = 200, body = ProviderObject)))]
 async fn remove(State(state): State<AppState>, Admin(context): Admin, At(at): At) -> Result<Response, ApiError> {
     let mut tx = state.store.begin(context.actor()).await?;
-    let row = lock(&mut tx, &context, at).await?;
+    let row = lock(&mut tx, Some(&context), at).await?;
     providers::delete(&mut tx, &row).await?;
     let object = ProviderObject::from(&row);
     reply::audit(&mut tx, "delete", (Kind::Provider, row.id, &subject(&row)), Some(&object), None)?;
@@ -209,10 +258,11 @@ async fn remove(State(state): State<AppState>, Admin(context): Admin, At(at): At
     Ok(reply::object(StatusCode::OK, row.version, &object))
 }
 
-async fn lock(tx: &mut CatalogTx, context: &Context, at: Lookup) -> Result<ProviderRow, ApiError> {
+/// The provider that is to be changed, unless a configuration file owns it.
+pub(super) async fn lock(tx: &mut CatalogTx, context: Option<&Context>, at: Lookup) -> Result<ProviderRow, ApiError> {
     let found = providers::lock(tx, at).await?;
     let row = found.ok_or_else(|| domain::Error::not_found(Noun::Provider, at))?;
-    context.check_version(row.version)?;
+    context.map_or(Ok(()), |context| context.check_version(row.version))?;
     match &row.owner_file {
         Some(file) => Err(domain::Error::owned_by_file(Noun::Provider, &subject(&row), file).into()),
         None => Ok(row),

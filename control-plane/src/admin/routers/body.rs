@@ -52,6 +52,9 @@ pub(super) struct RouterBody {
     /// Switched off.
     #[schema(value_type = bool, default = false, required = false)]
     blocked: Patch<bool>,
+    /// The Groups of data planes that serve it and hold its providers' credentials; none means all of them.
+    #[schema(value_type = Vec<String>, required = false)]
+    groups: Patch<Vec<String>>,
 }
 
 const READ_ONLY: &[&str] =
@@ -75,6 +78,7 @@ impl RouterBody {
             max_output_tokens: fields.take("max_output_tokens"),
             vector_size: fields.take("vector_size"),
             blocked: fields.take("blocked"),
+            groups: fields.take("groups"),
         };
         fields.finish(READ_ONLY)?;
         Ok(body)
@@ -107,6 +111,7 @@ impl RouterBody {
             max_output_tokens: self.max_output_tokens.nullable(kept.and_then(|kept| kept.max_output_tokens)),
             vector_size: self.vector_size.nullable(kept.and_then(|kept| kept.vector_size)),
             blocked: self.blocked.defaulted(kept.map(|kept| kept.blocked), false),
+            groups: self.groups.defaulted(kept.map(|kept| kept.groups.clone()), Vec::new()),
         };
         spec.check()?;
         Ok(spec)

@@ -74,7 +74,8 @@ async fn create(State(state): State<AppState>, Admin(context): Admin, body: Body
 #[utoipa::path(get, path = "/v1/admin/routers", tag = "routers",
     params(("offset" = Option<i64>, Query), ("limit" = Option<i64>, Query), ("sort_by" = Option<String>, Query),
         ("sort_order" = Option<String>, Query), ("name" = Option<String>, Query, description = "Part of the name."),
-        ("type" = Option<String>, Query), ("organization_id" = Option<i64>, Query)),
+        ("type" = Option<String>, Query), ("organization_id" = Option<i64>, Query),
+        ("group" = Option<String>, Query, description = "Served by the data planes of this Group.")),
     responses((status = 200, body = ListObject<RouterObject>)))]
 async fn list(State(state): State<AppState>, _: Admin, query: Query) -> Result<Response, ApiError> {
     let page = query.page(&[
@@ -89,6 +90,7 @@ async fn list(State(state): State<AppState>, _: Admin, query: Query) -> Result<R
         kind: kind.map(|kind| kind.as_str().to_owned()),
         organization: query.lookup("organization_id", "organization")?,
         owner_file: None,
+        group: query.text("group").map(str::to_owned),
     };
     let listed = routers::list(&mut *state.store.acquire().await?, &filter, page).await?;
     Ok(reply::list(listed, page, |row| RouterObject::from(&row)))
@@ -135,21 +137,45 @@ async fn update(
     keep: bool,
 ) -> Result<Response, ApiError> {
     let mut tx = state.store.begin(context.actor()).await?;
-    let row = lock(&mut tx, context, at).await?;
+    let row = lock(&mut tx, Some(context), at).await?;
     let present = spec_of(&row)?;
     let spec = body.apply(&mut tx, keep.then_some(&present)).await?;
-    if spec == present {
+    let Some(changed) = write(&mut tx, &row, &spec).await? else {
         return Ok(reply::object(StatusCode::OK, row.version, &RouterObject::from(&row)));
-    }
-    check_names(&mut tx, &spec, Some(row.id)).await?;
-    if spec.kind != present.kind {
-        check_providers(&mut tx, &row, spec.kind).await?;
-    }
-    let changed = routers::update(&mut tx, row.id, &spec).await.map_err(|error| refusal(error, &spec.name))?;
-    let (before, after) = (RouterObject::from(&row), RouterObject::from(&changed));
-    reply::audit(&mut tx, "update", (Kind::Router, row.id, &changed.name), Some(&before), Some(&after))?;
+    };
     tx.commit().await?;
-    Ok(reply::object(StatusCode::OK, changed.version, &after))
+    Ok(reply::object(StatusCode::OK, changed.version, &RouterObject::from(&changed)))
+}
+
+/// Changes the fields that `change` names, as a request would; answers whether that is any change.
+pub(super) async fn amend(tx: &mut CatalogTx, row: &RouterRow, change: &[u8]) -> Result<bool, ApiError> {
+    let body = RouterBody::parse(change)?;
+    let spec = body.apply(tx, Some(&spec_of(row)?)).await?;
+    Ok(write(tx, row, &spec).await?.is_some())
+}
+
+/// Makes a router what another row of it says.
+pub(super) async fn become_like(tx: &mut CatalogTx, row: &RouterRow, other: &RouterRow) -> Result<(), ApiError> {
+    let spec = spec_of(other)?;
+    spec.check()?;
+    write(tx, row, &spec).await?;
+    Ok(())
+}
+
+/// The row after the change, with its line for the audit table; absent when nothing changes.
+async fn write(tx: &mut CatalogTx, row: &RouterRow, spec: &RouterSpec) -> Result<Option<RouterRow>, ApiError> {
+    let present = spec_of(row)?;
+    if *spec == present {
+        return Ok(None);
+    }
+    check_names(tx, spec, Some(row.id)).await?;
+    if spec.kind != present.kind {
+        check_providers(tx, row, spec.kind).await?;
+    }
+    let changed = routers::update(tx, row.id, spec).await.map_err(|error| refusal(error, &spec.name))?;
+    let (before, after) = (RouterObject::from(row), RouterObject::from(&changed));
+    reply::audit(tx, "update", (Kind::Router, row.id, &changed.name), Some(&before), Some(&after))?;
+    Ok(Some(changed))
 }
 
 /// A router may not become of a kind that one of its providers cannot serve.
@@ -169,7 +195,7 @@ async fn check_providers(tx: &mut CatalogTx, row: &RouterRow, kind: RouterKind) 
     responses((status = 200, body = RouterObject)))]
 async fn remove(State(state): State<AppState>, Admin(context): Admin, At(at): At) -> Result<Response, ApiError> {
     let mut tx = state.store.begin(context.actor()).await?;
-    let row = lock(&mut tx, &context, at).await?;
+    let row = lock(&mut tx, Some(&context), at).await?;
     routers::delete(&mut tx, row.id).await?;
     let object = RouterObject::from(&row);
     reply::audit(&mut tx, "delete", (Kind::Router, row.id, &row.name), Some(&object), None)?;
@@ -177,10 +203,11 @@ async fn remove(State(state): State<AppState>, Admin(context): Admin, At(at): At
     Ok(reply::object(StatusCode::OK, row.version, &object))
 }
 
-async fn lock(tx: &mut CatalogTx, context: &Context, at: Lookup) -> Result<RouterRow, ApiError> {
+/// The router that is to be changed, unless a configuration file owns it.
+pub(super) async fn lock(tx: &mut CatalogTx, context: Option<&Context>, at: Lookup) -> Result<RouterRow, ApiError> {
     let found = routers::lock(tx, at).await?;
     let row = found.ok_or_else(|| domain::Error::not_found(Noun::Router, at))?;
-    context.check_version(row.version)?;
+    context.map_or(Ok(()), |context| context.check_version(row.version))?;
     match &row.owner_file {
         Some(file) => Err(domain::Error::owned_by_file(Noun::Router, &row.name, file).into()),
         None => Ok(row),

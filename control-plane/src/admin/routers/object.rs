@@ -49,6 +49,8 @@ pub(super) struct RouterObject {
     providers: i64,
     /// Switched off.
     blocked: bool,
+    /// The Groups of data planes that serve it; none means all of them.
+    groups: Vec<String>,
     /// The configuration file that owns it; null is this API.
     source: Option<String>,
     /// Unix seconds.
@@ -78,6 +80,7 @@ impl From<&RouterRow> for RouterObject {
             owned_by: Some(row.owned_by.clone()).filter(|owner| !owner.is_empty()),
             providers: row.providers,
             blocked: row.blocked,
+            groups: row.node_groups.clone(),
             source: row.owner_file.clone(),
             created: row.created.timestamp(),
             updated: row.updated.timestamp(),
@@ -109,5 +112,6 @@ pub(super) fn spec_of(row: &RouterRow) -> Result<RouterSpec, ApiError> {
         max_output_tokens: size(row.max_output_tokens),
         vector_size: size(row.vector_size),
         blocked: row.blocked,
+        groups: row.node_groups.clone(),
     })
 }

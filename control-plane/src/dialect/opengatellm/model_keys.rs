@@ -24,6 +24,7 @@ pub(super) const ROUTER: &[Key] = &[
     .older(&["routing_strategy"]),
     honoured("cost_prompt_tokens", Kind::Price, "0", "Price of a million prompt tokens."),
     honoured("cost_completion_tokens", Kind::Price, "0", "Price of a million completion tokens."),
+    honoured("groups", Kind::Texts, "all", "The Groups of data planes that serve it and hold its credentials."),
     honoured("providers", Kind::Maps(PROVIDER), "", "Its upstreams, at least one.").required(),
 ];
 

@@ -29,6 +29,7 @@ fn router(fields: &Fields, findings: &mut Findings) -> Option<PlannedRouter> {
         name: fields.text("name")?,
         kind: kind?,
         aliases: fields.texts("aliases").to_vec(),
+        groups: fields.texts("groups").to_vec(),
         owned_by: fields.text("owned_by").filter(|owner| !owner.is_empty()),
         strategy: fields
             .text("load_balancing_strategy")
@@ -65,6 +66,7 @@ fn spec(planned: &PlannedRouter) -> RouterSpec {
         max_output_tokens: None,
         vector_size: None,
         blocked: false,
+        groups: planned.groups.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads the catalog as resources, all of one moment: one repeatable-read transaction for each reader.
 
+mod candidates;
 mod rows;
 mod statements;
 
@@ -10,6 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use uuid::Uuid;
 
+pub use self::candidates::{Candidate, Staged, StagedContent};
 use self::rows::RowError;
 use self::statements::Statements;
 use super::pool::{Head, read_head};
@@ -124,9 +126,15 @@ impl SnapshotReader {
         if revision >= head {
             return Ok((revision == head).then(Vec::new));
         }
-        let first: Option<i64> =
-            sqlx::query_scalar("SELECT min(revision) FROM changes").fetch_one(&mut *self.tx).await?;
-        if first.is_none_or(|first| first > after.saturating_add(1)) {
+        // Both, because a program of the last version forgets without saying so.
+        let whole: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM changes WHERE revision = $1 + 1)
+                AND (SELECT log_start FROM catalog_head) <= $1",
+        )
+        .bind(after)
+        .fetch_one(&mut *self.tx)
+        .await?;
+        if !whole {
             return Ok(None);
         }
         let rows: Vec<(i64, String, Uuid, bool)> = sqlx::query_as(
@@ -161,6 +169,19 @@ impl SnapshotReader {
             Kind::Setting => self.read(statements::SETTINGS, scope, rows::setting).await,
             Kind::Secret | Kind::Project | Kind::Budget | Kind::Guardrail => Ok(Batch::default()),
         }
+    }
+
+    /// The Groups that routers name; those that name none have an empty list.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn router_groups(&mut self, scope: Scope<'_>) -> Result<Vec<(Uuid, Vec<String>)>, StoreError> {
+        let (all, some) = statements::ROUTER_GROUPS;
+        let query = match scope {
+            Scope::All => sqlx::query_as(all),
+            Scope::Ids(ids) => sqlx::query_as(some).bind(ids.to_vec()),
+        };
+        Ok(query.fetch_all(&mut *self.tx).await?)
     }
 
     /// Provider credentials, still sealed.

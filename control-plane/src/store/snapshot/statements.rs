@@ -35,6 +35,7 @@ statements!(
     "SELECT r.*, ARRAY(SELECT n.name FROM router_names n WHERE n.router_id = r.id AND n.alias ORDER BY n.position) AS aliases
      FROM routers r"
 );
+statements!(ROUTER_GROUPS, "id", "SELECT id, node_groups FROM routers");
 statements!(PROVIDERS, "id", "SELECT * FROM providers");
 statements!(LIMITS, "id", "SELECT * FROM limits");
 statements!(
