@@ -28,6 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug(SECRETS)
         // Encoded once, then shared by every node that it is sent to.
         .bytes(".gatewright.v1.Resource.body")
+        // Slices of the message that they came in.
+        .bytes(".gatewright.v1.UsageBatch.records")
         .compile_fds(descriptors)?;
     Ok(())
 }

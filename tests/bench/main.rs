@@ -5,6 +5,7 @@
 //!
 //! ```sh
 //! cargo build --profile dist --bins && target/dist/bench run
+//! target/dist/bench fleet
 //! ```
 
 #![allow(
@@ -15,6 +16,7 @@
     reason = "a tool for developers"
 )]
 
+mod fleet;
 mod floor;
 mod load;
 mod mock;
@@ -45,8 +47,11 @@ async fn main() -> Result<()> {
         ["mock", listen] => Ok(mock::serve(listen.parse()?).await?),
         ["floor", listen, upstream, key] => Ok(floor::serve(listen.parse()?, upstream.parse()?, key).await?),
         ["run", rest @ ..] => pinned(rest),
+        ["fleet", rest @ ..] => fleet::run(rest).await,
         ["run-pinned", rest @ ..] => run(rest).await,
-        _ => bail!("usage: bench run [--rounds N] [--seconds S] [--only SCENARIO]"),
+        _ => bail!(
+            "usage: bench run [--rounds N] [--seconds S] [--only SCENARIO] | bench fleet [--simulated N] [--real N] [--rounds N] [--keys N] [--many N]"
+        ),
     }
 }
 

@@ -2,12 +2,15 @@
 //!
 //! A test reads like a sentence: start a [`gateway::Gateway`], put a [`upstream::Upstream`] behind it with a
 //! [`stage::Stage`], speak to it with a [`client::Client`], look at what came back and at what the upstream saw.
-//! Nothing here knows the inside of the product: only its commands, its ports and its database's address.
+//! Nothing here knows the inside of the product: only its commands, its ports, its protocol and its database's address.
+//! The one exception is the [`simulator`], which runs the data plane's own way to its catalog many times in this process.
 //!
 //! A failing step panics with what it saw; that is what a test is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod admin;
+pub mod balancer;
+pub mod by_hand;
 pub mod client;
 pub mod collector;
 pub mod gateway;
@@ -19,6 +22,7 @@ pub mod raw;
 pub mod runtime;
 pub mod sdk;
 pub mod skip;
+pub mod simulator;
 pub mod stage;
 pub mod tls;
 pub mod upstream;

@@ -44,7 +44,9 @@ impl Launch {
     #[must_use]
     pub fn new(binary: &str) -> Self {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(paths::binary(binary)).env_clear().stdin(Stdio::null());
+        command.args(["--pdeathsig", "KILL"]);
+        // A file that may not grow is to look like a full disk: an error, and no signal.
+        command.args(["env", "--ignore-signal=XFSZ"]).arg(paths::binary(binary)).env_clear().stdin(Stdio::null());
         for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE", "TOKIO_WORKER_THREADS"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
@@ -183,8 +185,18 @@ impl Process {
     /// Resident memory in bytes.
     #[must_use]
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was resident since its start, in bytes.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = status.lines().find_map(|line| line.strip_prefix(name));
         kib.and_then(|kib| kib.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 

@@ -2,12 +2,15 @@
 
 use std::io::Write as _;
 
+/// Whether this is the full check, which takes its time.
+#[must_use]
+pub fn is_full() -> bool {
+    std::env::var("GATEWRIGHT_CHECK").as_deref() == Ok("full")
+}
+
 /// Says that a counterpart is missing. `./check` counts these lines; `./check full` lets none pass.
 pub fn skipped(what: &str, reason: &str) {
-    assert!(
-        std::env::var("GATEWRIGHT_CHECK").as_deref() != Ok("full"),
-        "{what} is required by the full check: {reason}"
-    );
+    assert!(!is_full(), "{what} is required by the full check: {reason}");
     let line = format!("{what}: {reason}\n");
     let _ = std::io::stderr().write_all(format!("SKIPPED: {line}").as_bytes());
     let file = crate::paths::target().join("tmp/skipped.txt");

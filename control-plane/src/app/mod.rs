@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use shared::catalog::{Kind, Ref};
 use shared::kernel::secret::SecretBytes;
 use shared::proto::usage_server::UsageServer;
 use shared::runtime::metrics::{Family, describe};
@@ -31,15 +32,15 @@ use crate::admin::{self, AdminSettings, AppState, OpenApiInfo, TagInfo};
 use crate::config::Config;
 use crate::dialect::Settings;
 use crate::fleet::certificates::Authority;
-use crate::fleet::{Enrolments, Revocations, nodes, nodes::Nodes};
-use crate::grpc::peer::PeerLayer;
+use crate::fleet::{Enrolments, Revocations, Together, nodes, nodes::Nodes};
 use crate::grpc::sync::SyncService;
 use crate::grpc::usage::UsageService;
+use crate::grpc::{self, peer::PeerLayer};
 use crate::reconcile::reconcile;
 use crate::snapshot::{self, Builder, Publisher, Resumes, Seals, Watcher};
 use crate::store::Store;
 use crate::store::usage::Retention;
-use crate::usage::{self, Ingest};
+use crate::usage::{self, Ingest, KnownKeys};
 use crate::vault::KeyRing;
 
 /// Sums by the minute are for dashboards of the last days.
@@ -52,7 +53,7 @@ const SESSION: Duration = Duration::from_secs(3_600);
 /// Every metric family of this plane, for the document about them.
 #[must_use]
 pub fn families() -> Vec<Family> {
-    [usage::FAMILIES, snapshot::FAMILIES, nodes::FAMILIES].concat()
+    [usage::FAMILIES, snapshot::FAMILIES, nodes::FAMILIES, grpc::FAMILIES].concat()
 }
 
 /// An assembled control plane. Background work runs until the [`Shutdown`] that it was started with.
@@ -77,6 +78,7 @@ impl ControlPlane {
         describe(usage::FAMILIES);
         describe(snapshot::FAMILIES);
         describe(nodes::FAMILIES);
+        describe(grpc::FAMILIES);
         let settings = config.settings();
         let ring = Arc::new(KeyRing::parse(&config.roots.ring)?);
         let pepper = SecretBytes::new(config.roots.pepper.expose().as_bytes().to_vec());
@@ -115,7 +117,7 @@ impl ControlPlane {
             nodes,
             settings: Arc::new(admin_settings),
         });
-        let usage = UsageService::new(Ingest::new(store.clone(), keep));
+        let usage = UsageService::new(Ingest::new(store.clone(), keep, known_keys(sync.publisher())));
         Ok(Self { store, ring, management, openapi: Arc::new(openapi), sync, usage })
     }
 
@@ -193,6 +195,15 @@ fn publish(
 /// What the file says of the API, over the defaults.
 fn openapi_info(settings: &Settings, prefix: &str) -> OpenApiInfo {
     let (api, default) = (settings.api.clone(), OpenApiInfo::default());
+/// The keys of the catalog that is published.
+fn known_keys(publisher: &Publisher) -> KnownKeys {
+    let publisher = publisher.clone();
+    KnownKeys::new(move |key| {
+        let key = Ref { kind: Kind::Key, id: key.uuid() };
+        publisher.current().is_none_or(|snapshot| snapshot.holds(key))
+    })
+}
+
     OpenApiInfo {
         title: api.title.unwrap_or(default.title),
         version: api.version.unwrap_or(default.version),

@@ -29,7 +29,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long it has to answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one node: one for the catalog, one for usage, and room for calls.
-const STREAMS: u32 = 64;
+const STREAMS: u32 = 16;
 /// What may be on its way in one stream: a chunk of a snapshot without a pause.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// What may be on its way in one connection.

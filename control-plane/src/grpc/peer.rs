@@ -24,7 +24,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::port::NodeConnection;
+use super::port::{NodeConnection, Way};
+use super::{turned_away, untrue};
 use crate::fleet::certificates::NodeCertificate;
 use crate::fleet::{Enrolments, JoinRefusal, JoinTokens, Revocations};
 
@@ -83,10 +84,13 @@ impl Peer {
     /// `PERMISSION_DENIED`.
     pub fn speaks_for(&self, node: NodeId) -> Result<(), Status> {
         match self {
-            Self::Node(peer) if peer.certificate.node != node => Err(Status::permission_denied(format!(
-                "node_id is {node}, and the certificate is that of {}",
-                peer.certificate.node
-            ))),
+            Self::Node(peer) if peer.certificate.node != node => {
+                untrue("sender");
+                Err(Status::permission_denied(format!(
+                    "node_id is {node}, and the certificate is that of {}",
+                    peer.certificate.node
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -165,11 +169,16 @@ impl Check {
             Self::Fleet(_) if path.starts_with(ENROLLMENT) => return Ok(None),
             Self::Fleet(fleet) => fleet,
         };
-        match extensions.get::<NodeConnection>() {
-            Some(NodeConnection::Tls(Some(certificate))) => fleet.node(certificate).await.map(Some),
-            Some(NodeConnection::Tls(None)) => Err(Status::unauthenticated("a certificate of this fleet is expected")),
-            Some(NodeConnection::Plain) | None => fleet.joined(headers).await.map(Some),
+        let connection = extensions.get::<NodeConnection>();
+        let peer = match connection.map(|connection| &connection.by) {
+            Some(Way::Tls(Some(certificate))) => fleet.node(certificate).await?,
+            Some(Way::Tls(None)) => return Err(Status::unauthenticated("a certificate of this fleet is expected")),
+            Some(Way::Plain) | None => fleet.joined(headers).await?,
+        };
+        if let Some(connection) = connection {
+            connection.stranger.is_met();
         }
+        Ok(Some(peer))
     }
 }
 
@@ -260,7 +269,10 @@ where
                     }
                     ready.call(request).await
                 }
-                Err(status) => Ok(status.into_http()),
+                Err(status) => {
+                    turned_away(&status);
+                    Ok(status.into_http())
+                }
             }
         })
     }

@@ -10,6 +10,7 @@ use shared::proto::{UsageAck, UsageBatch};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::peer::Peer;
+use super::untrue;
 use crate::usage::{Ingest, IngestError, sender};
 
 /// The service.
@@ -46,6 +47,7 @@ impl Report {
         let from = sender(&batch).map_err(status)?;
         self.peer.speaks_for(from.0)?;
         if *self.sender.get_or_insert(from) != from {
+            untrue("sender");
             return Err(Status::invalid_argument(
                 "usage batch: node_id and boot_id must be those of the stream's first batch",
             ));
@@ -84,6 +86,7 @@ impl Usage for UsageService {
 fn status(error: IngestError) -> Status {
     match error {
         IngestError::Identity { .. } => Status::invalid_argument(error.to_string()),
+        IngestError::TooMany { .. } => Status::resource_exhausted(error.to_string()),
         IngestError::Store(error) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -1,21 +1,50 @@
 //! From a batch on the wire to a committed transaction.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{TimeDelta, Utc};
+use prost::Message as _;
 use shared::kernel::clock::FleetTime;
-use shared::kernel::ids::{BootId, NodeId};
+use shared::kernel::ids::{BootId, NodeId, VirtualKeyId};
 use shared::proto;
 
-use super::{BATCH, RECORDS, Refusal, accept};
+use super::{BATCH, FOREIGN, RECORDS, Refusal, accept};
 use crate::store::usage::Batch;
 use crate::store::{Store, StoreError};
+
+/// Records of one batch. Nodes send five hundred.
+const MOST_RECORDS: usize = 10_000;
 
 /// Takes batches in. Clones share the store.
 #[derive(Debug, Clone)]
 pub struct Ingest {
     store: Store,
     retention: Option<TimeDelta>,
+    keys: KnownKeys,
+}
+
+/// Tells whether the catalog holds a key. Records outlive their keys, so that is counted and refuses nothing.
+#[derive(Clone)]
+pub struct KnownKeys(Arc<dyn Fn(VirtualKeyId) -> bool + Send + Sync>);
+
+impl KnownKeys {
+    /// By a look into the catalog.
+    #[must_use]
+    pub fn new(holds: impl Fn(VirtualKeyId) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    fn holds(&self, key: VirtualKeyId) -> bool {
+        (self.0)(key)
+    }
+}
+
+impl fmt::Debug for KnownKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KnownKeys")
+    }
 }
 
 /// Why a batch was not taken in.
@@ -28,6 +57,12 @@ pub enum IngestError {
         field: &'static str,
         /// How long it was.
         length: usize,
+    },
+    /// Nobody has so much to say at once.
+    #[error("usage batch: {records} records, at most {MOST_RECORDS} are expected")]
+    TooMany {
+        /// How many there were.
+        records: usize,
     },
     /// The ledger did not take it.
     #[error(transparent)]
@@ -46,10 +81,10 @@ pub fn sender(batch: &proto::UsageBatch) -> Result<(NodeId, BootId), IngestError
 }
 
 impl Ingest {
-    /// With how long records are kept, so that older ones are not brought back.
+    /// With how long records are kept, so that older ones are not brought back, and with the keys that there are.
     #[must_use]
-    pub const fn new(store: Store, retention: Option<TimeDelta>) -> Self {
-        Self { store, retention }
+    pub const fn new(store: Store, retention: Option<TimeDelta>, keys: KnownKeys) -> Self {
+        Self { store, retention, keys }
     }
 
     /// Takes a batch in and returns the sequence number to acknowledge: everything readable in it is durable then.
@@ -59,12 +94,16 @@ impl Ingest {
     pub async fn take(&self, batch: proto::UsageBatch) -> Result<u64, IngestError> {
         let began = Instant::now();
         let (node, boot) = sender(&batch)?;
+        if batch.records.len() > MOST_RECORDS {
+            return Err(IngestError::TooMany { records: batch.records.len() });
+        }
         let wall = Utc::now();
         let now = FleetTime::from_unix_micros(wall.timestamp_micros());
         let mut records = Vec::with_capacity(batch.records.len());
         let mut refused = Vec::new();
-        for wire in batch.records {
-            match accept(wire, now) {
+        for bytes in batch.records {
+            let record = proto::UsageRecord::decode(bytes).map_err(Refusal::from).and_then(|wire| accept(wire, now));
+            match record {
                 Ok(record) => records.push(record),
                 Err(refusal) => refused.push(refusal),
             }
@@ -77,6 +116,8 @@ impl Ingest {
         };
         // Counted now and not before: a batch that could not be stored comes again.
         tell(&refused, &batch);
+        let foreign = batch.records.iter().filter_map(|record| record.key).filter(|key| !self.keys.holds(*key)).count();
+        metrics::counter!(FOREIGN).increment(u64::try_from(foreign).unwrap_or(0));
         let known = u64::try_from(batch.records.len()).unwrap_or(0).saturating_sub(fresh);
         metrics::counter!(RECORDS, "result" => "inserted").increment(fresh);
         metrics::counter!(RECORDS, "result" => "duplicate").increment(known);

@@ -6,12 +6,14 @@ mod ingest;
 
 pub use check::{Refusal, accept};
 pub use housekeeping::keep_house;
-pub use ingest::{Ingest, IngestError, sender};
+pub use ingest::{Ingest, IngestError, KnownKeys, sender};
 
 use shared::runtime::metrics::{Family, FamilyKind};
 
 /// Records by what became of them.
 const RECORDS: &str = "gatewright_usage_records_received_total";
+/// Records of keys that nobody knows.
+const FOREIGN: &str = "gatewright_usage_foreign_records_total";
 /// How long a batch takes.
 const BATCH: &str = "gatewright_usage_batch_seconds";
 
@@ -22,6 +24,12 @@ pub const FAMILIES: &[Family] = &[
         kind: FamilyKind::Counter,
         labels: &["result", "field"],
         help: "Usage records received from data planes, by result (inserted, duplicate, refused) and, when refused, by field.",
+    },
+    Family {
+        name: FOREIGN,
+        kind: FamilyKind::Counter,
+        labels: &[],
+        help: "Usage records taken in of keys that the catalog does not hold: removed since the call, or made up.",
     },
     Family {
         name: BATCH,

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use shared::catalog::{Kind, Ref};
 use shared::kernel::clock::{FleetClock, FleetTime};
 use shared::kernel::ids::Revision;
-use shared::proto::{Ack, Revoke};
+use shared::proto::{self, Ack, Revoke};
 use shared::runtime::readiness::Condition;
-use shared::wire::{digest_to_wire, kind_from_wire};
+use shared::wire::{Rejection, digest_to_wire, kind_from_wire};
 use uuid::Uuid;
 
 use super::apply::{Built, Held};
@@ -23,6 +23,11 @@ const WAY: Duration = Duration::from_secs(2);
 const SELDOM_ENOUGH: Duration = Duration::from_secs(1);
 /// and no less often than this.
 const OFTEN_ENOUGH: Duration = Duration::from_secs(600);
+
+/// Rejections that an answer names; a node with more is broken as a whole, and a message has an end.
+const TOLD: usize = 1_000;
+/// Characters of what is said of one.
+const LONGEST_TEXT: usize = 500;
 
 /// The node's catalog.
 pub(super) struct Standing {
@@ -97,16 +102,17 @@ impl Standing {
         let table = later.into_iter().fold(table, |table, (reference, at)| table.with_revoked([reference], at));
         count_rejections(&current, &table);
         let table = Arc::new(table);
+        let rejected = table.rejections().count();
         let ack = Ack {
             revision: table.revision().0,
             digest: Some(digest_to_wire(table.digest())),
-            rejected: table.rejections().cloned().map(Into::into).collect(),
+            rejected: table.rejections().take(TOLD).map(told).collect(),
             applied_unix_ms: self.clock.now().unix_millis(),
             epoch: held.epoch.to_bytes(),
         };
         let old = self.table.swap(Arc::clone(&table));
         if let Some((copy, recording)) = self.copy.as_ref().zip(recording) {
-            copy.keep(recording, ack.rejected.is_empty());
+            copy.keep(recording, rejected == 0);
         }
         // The last owner of a million keys should not be a call.
         drop(current);
@@ -117,8 +123,8 @@ impl Standing {
         self.fresh = Instant::now();
         metrics::histogram!(super::APPLY).record(began.elapsed());
         metrics::gauge!(super::REVISION).set(precise(table.revision().0));
-        metrics::gauge!(super::STANDING).set(precise(ack.rejected.len() as u64));
-        tracing::info!(revision = ack.revision, full, rejected = ack.rejected.len(), took = ?began.elapsed(), "catalog applied");
+        metrics::gauge!(super::STANDING).set(precise(rejected as u64));
+        tracing::info!(revision = ack.revision, full, rejected, took = ?began.elapsed(), "catalog applied");
         ack
     }
 
@@ -192,6 +198,11 @@ impl Standing {
         metrics::gauge!(super::REVISION).set(precise(self.table.load().revision().0));
         metrics::gauge!(super::AGE).set(0.0);
     }
+}
+
+fn told(rejection: &Rejection) -> proto::Rejection {
+    let text = rejection.text.chars().take(LONGEST_TEXT).collect();
+    Rejection { text, ..rejection.clone() }.into()
 }
 
 /// Counts and logs what was not rejected before.

@@ -38,8 +38,12 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 const QUEUE: usize = 4;
 /// How many nodes are sent everything at the same time.
 const FULL_SENDS: usize = 16;
-/// Labels beyond this are no labels.
+/// Labels beyond this are no labels,
 const MOST_LABELS: usize = 64;
+/// nor are characters beyond this.
+const LONGEST_LABEL: usize = 256;
+/// What a node has to say is short: the longest is what it could not apply, and of that a thousand are told.
+const NODE_MESSAGE: usize = 1024 * 1024;
 
 /// What the sessions share.
 struct Parts {
@@ -68,7 +72,13 @@ impl SyncService {
     /// As a tonic service with the limits of the protocol.
     #[must_use]
     pub fn into_server(self) -> ConfigSyncServer<Self> {
-        ConfigSyncServer::new(self).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT)
+        ConfigSyncServer::new(self).max_decoding_message_size(NODE_MESSAGE).max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// What is published to the nodes.
+    #[must_use]
+    pub fn publisher(&self) -> &Publisher {
+        &self.parts.publisher
     }
 }
 
@@ -123,6 +133,15 @@ async fn serve(
     ended
 }
 
+/// A label is remembered for a day, so nobody gets to write novels in it.
+fn short_label((name, value): (String, String)) -> (String, String) {
+    let short = |text: String| match text.char_indices().nth(LONGEST_LABEL) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
+        None => text,
+    };
+    (short(name), short(value))
+}
+
 /// Checks what a node says of itself.
 fn read(hello: Hello, peer: &Peer) -> Result<(NodeFacts, Option<Held>), Status> {
     if hello.schema_min > SCHEMA_MAX || hello.schema_max < SCHEMA_MIN {
@@ -137,7 +156,8 @@ fn read(hello: Hello, peer: &Peer) -> Result<(NodeFacts, Option<Held>), Status> 
         node: NodeId::from_bytes(&hello.node_id).map_err(|_| bad("node_id", hello.node_id.len()))?,
         boot: BootId::from_bytes(&hello.boot_id).map_err(|_| bad("boot_id", hello.boot_id.len()))?,
         build: hello.build.chars().take(64).collect(),
-        labels: hello.labels.into_iter().take(MOST_LABELS).collect::<BTreeMap<_, _>>(),
+        // In order first, so that the same ones are taken each time.
+        labels: BTreeMap::from_iter(hello.labels).into_iter().take(MOST_LABELS).map(short_label).collect(),
         group: peer.group().to_owned(),
         local: peer.is_local(),
     };

@@ -1,5 +1,6 @@
 //! One connected node: what it holds, what it is being told, and what it answers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use shared::proto::{
 };
 use shared::wire::{HEARTBEAT, digest_from_wire, digest_to_wire, kind_from_wire};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use super::Parts;
 use super::outbox::Outbox;
 use crate::fleet::nodes::{NodePulse, NodeRejection, NodeSession, Order};
+use crate::grpc::{SENT, untrue};
 use crate::snapshot::{Base, Diff, Held, Snapshot, View};
 
 /// How often a session looks whether something is due.
@@ -25,6 +27,12 @@ const TICK: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(35);
 /// A node that does not answer a commit for so long is broken; it may connect again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(180);
+/// How long one node may keep others waiting for their turn to be sent everything; a slower one goes on beside them.
+const TURN: Duration = Duration::from_secs(5);
+/// How long a node may take everything together.
+const TAKEN_WITHIN: Duration = Duration::from_secs(600);
+/// Messages of one node between two looks. It has an answer to each revision to say, and ten signs of life in a minute.
+const MOST_MESSAGES: u32 = 500;
 /// How often a node that refused twice is tried again, provided that the catalog changed.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -62,6 +70,8 @@ pub(super) struct Session {
     nacked: bool,
     /// An operator wants it to get everything, whatever it holds.
     resync: bool,
+    /// Messages since the last look.
+    messages: u32,
     heard: Instant,
     beaten: Instant,
 }
@@ -88,6 +98,7 @@ impl Session {
             flow: Flow::Idle,
             nacked: false,
             resync: false,
+            messages: 0,
             heard: Instant::now(),
             beaten: Instant::now(),
         }
@@ -146,7 +157,8 @@ impl Session {
             Base::Log(revision, _) => (SyncMode::Delta, *revision),
             Base::Nothing | Base::Undecided => (SyncMode::Full, Revision::default()),
         };
-        let permit = match mode {
+        let other_view = matches!(base, Base::OtherView);
+        let mut permit = match mode {
             SyncMode::Full => {
                 Some(parts.full_sends.acquire().await.map_err(|_| Status::unavailable("the control plane ends"))?)
             }
@@ -175,8 +187,21 @@ impl Session {
             digest: Some(digest_to_wire(self.view.digest(&target))),
             seal: parts.seals.of(&target, &self.view),
         };
-        self.outbox.send(control_message::Message::Begin(begin)).await?;
-        self.outbox.tell(&diff, commit).await?;
+        metrics::counter!(SENT, "mode" => if mode == SyncMode::Full { "full" } else { "delta" }).increment(1);
+        let outbox = &mut self.outbox;
+        let telling = timeout(TAKEN_WITHIN, async {
+            outbox.send(control_message::Message::Begin(begin)).await?;
+            outbox.tell(&diff, commit).await
+        });
+        let mut telling = pin!(telling);
+        let told = tokio::select! {
+            told = &mut telling => told,
+            () = sleep(TURN), if permit.is_some() => {
+                permit = None;
+                telling.await
+            }
+        };
+        told.map_err(|_| Status::deadline_exceeded("the node takes the catalog too slowly"))??;
         drop(permit);
         self.flow = Flow::Waiting { target, since: Instant::now() };
         Ok(())
@@ -186,7 +211,12 @@ impl Session {
         self.heard = Instant::now();
         match message {
             node_message::Message::Hello(_) => return Err(Status::failed_precondition("a second Hello")),
-            node_message::Message::Heartbeat(pulse) => self.node.seen(read_pulse(&pulse)),
+            node_message::Message::Heartbeat(pulse) => self.pulse(&pulse),
+        self.messages = self.messages.saturating_add(1);
+        if self.messages > MOST_MESSAGES {
+            untrue("flood");
+            return Err(Status::resource_exhausted("more messages than a node has to say"));
+        }
             node_message::Message::Nack(nack) => {
                 let is_answer =
                     matches!(&self.flow, Flow::Waiting { target, .. } if target.head().revision.0 == nack.revision);
@@ -195,13 +225,37 @@ impl Session {
                 }
             }
             node_message::Message::Ack(ack) => self.answered(ack),
+                } else {
+                    untrue("nack");
         }
         Ok(())
     }
 
     fn answered(&mut self, ack: Ack) {
-        let Flow::Waiting { target, since } = &self.flow else { return };
+        let Flow::Waiting { target, since } = &self.flow else { return untrue("ack") };
         let (target, since) = (Arc::clone(target), *since);
+    /// A node cannot decide by a revision that it was not told and did not bring along. Of another lineage nobody here
+    /// can say.
+    fn pulse(&self, heartbeat: &NodeHeartbeat) {
+        let mut pulse = read_pulse(heartbeat);
+        let acknowledged = self.acknowledged.as_ref().map_or(0, |held| held.head().revision.0);
+        let told = match (&self.flow, &self.holds) {
+            (Flow::Waiting { target, .. }, _) => target.head().revision.0,
+            (Flow::Stopped { refused, .. }, _) => refused.0,
+            (Flow::Idle, Holds::Resumes(held)) => held.revision.0,
+            (Flow::Idle, _) => 0,
+        };
+        let epoch = self.current.borrow().as_ref().map(|current| current.head().epoch);
+        let same_lineage = epoch.is_some_and(|epoch| heartbeat.epoch == epoch.uuid().as_bytes());
+        if pulse.revision > acknowledged.max(told) {
+            if same_lineage {
+                untrue("heartbeat");
+            }
+            pulse.revision = acknowledged;
+        }
+        self.node.seen(pulse);
+    }
+
         let head = target.head();
         if ack.revision != head.revision.0 || ack.epoch != head.epoch.uuid().as_bytes() {
             return;
@@ -209,7 +263,7 @@ impl Session {
         let digest = digest_from_wire(&ack.digest.unwrap_or_default());
         if digest.as_ref() != Some(self.view.digest(&target)) {
             self.refused("its digest differs from what was sent");
-            return;
+            return untrue("ack");
         }
         let rejected: Vec<NodeRejection> = ack.rejected.into_iter().map(read_rejection).collect();
         for one in rejected.iter().take(10) {
@@ -269,6 +323,7 @@ impl Session {
             return Err(Status::deadline_exceeded("the node is silent"));
         }
         match &self.flow {
+        self.messages = 0;
             Flow::Waiting { since, .. } if since.elapsed() > ANSWER_WITHIN => {
                 return Err(Status::deadline_exceeded("the node does not answer a commit"));
             }

@@ -29,6 +29,9 @@ pub enum Refusal {
     /// It cannot be read.
     #[error(transparent)]
     Unreadable(#[from] BadRecord),
+    /// It is no record at all.
+    #[error("a usage record cannot be read: {0}")]
+    Garbled(#[from] prost::DecodeError),
     /// It can be read and cannot be true.
     #[error("usage record {id}: {field} is {value}, {expected}")]
     Absurd {
@@ -50,6 +53,7 @@ impl Refusal {
         match self {
             Self::Unreadable(BadRecord::Id { field, .. } | BadRecord::Value { field, .. })
             | Self::Absurd { field, .. } => field,
+            Self::Garbled(_) => "record",
         }
     }
 }
