@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Args as ClapArgs, Parser};
 use shared::kernel::secret::Secret;
 use shared::runtime::logs::LogArgs;
 use shared::runtime::outbound::OutboundArgs;
@@ -53,21 +53,9 @@ pub struct Args {
     /// Let nobody in when the catalog is older than this, such as 12h [default: serve at any age].
     #[arg(long, env = "GATEWRIGHT_MAX_STALE", value_name = "DURATION", value_parser = duration)]
     pub max_stale: Option<Duration>,
-    /// The largest body of a request, in bytes.
-    #[arg(long, env = "GATEWRIGHT_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().body)]
-    pub max_body_bytes: usize,
-    /// The largest form, such as a recording, in bytes; beyond a megabyte it is kept in the folder for temporary files.
-    #[arg(long, env = "GATEWRIGHT_MAX_FORM_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().form)]
-    pub max_form_bytes: usize,
-    /// What the bodies of all requests together may hold, in bytes.
-    #[arg(long, env = "GATEWRIGHT_MAX_BODIES_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().bodies)]
-    pub max_bodies_bytes: usize,
-    /// What the usage records that wait for the control plane may hold, in bytes; they are kept in the data folder.
-    #[arg(long, env = "GATEWRIGHT_MAX_SPOOL_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().spool_bytes)]
-    pub max_spool_bytes: u64,
-    /// When they are more: refuse (calls are answered with 503) or drop_and_count (calls are served without a record).
-    #[arg(long, env = "GATEWRIGHT_ON_SPOOL_FULL", value_name = "POLICY", default_value = "refuse", value_parser = on_full)]
-    pub on_spool_full: OnFull,
+    /// What calls may hold.
+    #[command(flatten)]
+    pub limits: CallLimitArgs,
     /// How long the address stays open after SIGTERM, for balancers that learn late.
     #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub min_drain: Duration,
@@ -85,15 +73,28 @@ pub struct Args {
     pub outbound: OutboundArgs,
 }
 
-impl Args {
-    /// How the process ends.
-    #[must_use]
-    pub fn timing(&self) -> DrainTiming {
-        let drain_timeout = self.drain_timeout.unwrap_or(DRAIN_TIMEOUT);
-        DrainTiming { min_drain: self.min_drain, drain_timeout, ..DrainTiming::default() }
-    }
+/// What calls may hold.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct CallLimitArgs {
+    /// The largest body of a request, in bytes.
+    #[arg(long, env = "GATEWRIGHT_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().body)]
+    pub max_body_bytes: usize,
+    /// The largest form, such as a recording, in bytes; beyond a megabyte it is kept in the folder for temporary files.
+    #[arg(long, env = "GATEWRIGHT_MAX_FORM_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().form)]
+    pub max_form_bytes: usize,
+    /// What the bodies of all requests together may hold, in bytes.
+    #[arg(long, env = "GATEWRIGHT_MAX_BODIES_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().bodies)]
+    pub max_bodies_bytes: usize,
+    /// What the usage records that wait for the control plane may hold, in bytes; they are kept in the data folder.
+    #[arg(long, env = "GATEWRIGHT_MAX_SPOOL_BYTES", value_name = "BYTES", default_value_t = CallLimits::default().spool_bytes)]
+    pub max_spool_bytes: u64,
+    /// When they are more: refuse (calls are answered with 503) or drop_and_count (calls are served without a record).
+    #[arg(long, env = "GATEWRIGHT_ON_SPOOL_FULL", value_name = "POLICY", default_value = "refuse", value_parser = on_full)]
+    pub on_spool_full: OnFull,
+}
 
-    /// What calls may hold.
+impl CallLimitArgs {
+    /// The limits that they set.
     #[must_use]
     pub const fn limits(&self) -> CallLimits {
         CallLimits {
@@ -103,6 +104,15 @@ impl Args {
             spool_bytes: self.max_spool_bytes,
             on_spool_full: self.on_spool_full,
         }
+    }
+}
+
+impl Args {
+    /// How the process ends.
+    #[must_use]
+    pub fn timing(&self) -> DrainTiming {
+        let drain_timeout = self.drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+        DrainTiming { min_drain: self.min_drain, drain_timeout, ..DrainTiming::default() }
     }
 
     /// Facts about this node.

@@ -1,10 +1,11 @@
 //! What each kind of provider is asked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use harness::gateway::{Gateway, Mode};
 use harness::run;
-use harness::stage::{PROVIDER_KEY, Stage, UPSTREAM_MODEL};
+use harness::stage::{PROVIDER_KEY, Stage, UPSTREAM_MODEL, Usage};
 use harness::upstream::Answer;
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ pub(crate) async fn stage<'a>(gateway: &'a Gateway, router: &str, provider: &str
     };
     // Several answers in a row that come from the new provider show that it is the only one.
     let row_so_far = AtomicUsize::new(0);
-    harness::eventually("the new provider is in use", std::time::Duration::from_secs(5), || async {
+    harness::eventually("the new provider is in use", Duration::from_secs(5), || async {
         stage.upstream.says(Answer::error(400, "not yet"));
         let body = json!({"model": stage.router, "messages": [], "query": "q", "documents": ["a"], "input": "a"});
         let call = match router {
@@ -83,8 +84,11 @@ fn tei_embeds_in_words_of_its_own() {
         let seen = stage.upstream.seen().pop().unwrap();
         assert_eq!(seen.path, "/embed");
         assert_eq!(seen.json(), json!({"model": "second-model", "inputs": ["a", "b"], "truncate": true}));
-        let counted = |usage: &harness::stage::Usage| usage.tokens().0 == Some(9) && usage.0["estimated"] == false;
-        assert!(stage.usage(1).await.iter().any(counted));
+        harness::eventually("the record has the tokens of the header", Duration::from_secs(5), || async {
+            let counted = |usage: &Usage| usage.tokens().0 == Some(9) && usage.0["estimated"] == false;
+            stage.usage(1).await.iter().any(counted).then_some(())
+        })
+        .await;
     });
 }
 
@@ -137,7 +141,7 @@ fn the_mock_does_all_it_may() {
             let mut body: Value = body;
             body["model"] = stage.router.clone().into();
             stage.upstream.says(Answer::error(400, "not yet"));
-            harness::eventually("the mock answers", std::time::Duration::from_secs(5), || async {
+            harness::eventually("the mock answers", Duration::from_secs(5), || async {
                 (stage.client().post(path, &body).send().await.status == 200).then_some(())
             })
             .await;

@@ -10,7 +10,7 @@ use shared::runtime::logs::LogArgs;
 use shared::runtime::public::PublicArgs;
 use shared::runtime::words::duration;
 
-use super::config_path;
+use super::{RevisionRetention, config_path};
 
 /// How to reach the database.
 #[derive(Debug, Args)]
@@ -72,15 +72,40 @@ pub struct ServeArgs {
     /// How the public port is served.
     #[command(flatten)]
     pub(super) public: PublicArgs,
-    /// How long usage records are kept, such as 400d; sums by the day are kept for ever [default: for ever].
-    #[arg(long, env = "GATEWRIGHT_USAGE_RETENTION", value_name = "DURATION", value_parser = duration)]
-    pub(super) usage_retention: Option<Duration>,
+    /// How long what is written down is kept.
+    #[command(flatten)]
+    pub(super) retention: RetentionArgs,
     /// How long addresses stay open after SIGTERM, for balancers that learn late [default: 10s].
     #[arg(long, env = "GATEWRIGHT_MIN_DRAIN", value_name = "DURATION", value_parser = duration)]
     pub(super) min_drain: Option<Duration>,
     /// How long requests in flight may take after that [default: 60s].
     #[arg(long, env = "GATEWRIGHT_DRAIN_TIMEOUT", value_name = "DURATION", value_parser = duration)]
     pub(super) drain_timeout: Option<Duration>,
+}
+
+/// How long what is written down is kept.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RetentionArgs {
+    /// How long usage records are kept, such as 400d; sums by the day are kept for ever [default: for ever].
+    #[arg(long, env = "GATEWRIGHT_USAGE_RETENTION", value_name = "DURATION", value_parser = duration)]
+    pub usage_retention: Option<Duration>,
+    /// How many revisions of the catalog are kept at least, for looking back, rollback and nodes that come back.
+    #[arg(long, env = "GATEWRIGHT_KEEP_REVISIONS", value_name = "COUNT", default_value_t = RevisionRetention::default().count)]
+    pub keep_revisions: u64,
+    /// How long older ones are kept, up to ten times that count [default: 30d].
+    #[arg(long, env = "GATEWRIGHT_KEEP_REVISIONS_FOR", value_name = "DURATION", value_parser = duration)]
+    pub keep_revisions_for: Option<Duration>,
+}
+
+impl RetentionArgs {
+    /// How many revisions of the catalog are kept.
+    #[must_use]
+    pub fn revisions(&self) -> RevisionRetention {
+        RevisionRetention {
+            count: self.keep_revisions,
+            age: self.keep_revisions_for.unwrap_or(RevisionRetention::default().age),
+        }
+    }
 }
 
 impl ServeArgs {

@@ -15,7 +15,7 @@ use shared::runtime::public::{HalfPair, PublicSettings};
 use shared::runtime::secrets_dir::{RootSecret, SecretsError, read, read_optional};
 use shared::runtime::shutdown::DrainTiming;
 
-pub use args::{DatabaseArgs, ServeArgs};
+pub use args::{DatabaseArgs, RetentionArgs, ServeArgs};
 
 use crate::dialect::{ConfigErrors, LoadOptions, Loaded, Settings, load_file};
 
@@ -104,6 +104,21 @@ impl DatabaseConfig {
     }
 }
 
+/// How many revisions of the catalog are kept, for looking back, rollback and nodes that come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevisionRetention {
+    /// So many at least.
+    pub count: u64,
+    /// Older ones while they are younger than this, up to ten times the count.
+    pub age: Duration,
+}
+
+impl Default for RevisionRetention {
+    fn default() -> Self {
+        Self { count: 10_000, age: Duration::from_secs(30 * 24 * 3_600) }
+    }
+}
+
 /// Everything that the control plane is assembled from, whoever starts it.
 #[derive(Debug)]
 pub struct Config {
@@ -115,6 +130,8 @@ pub struct Config {
     pub file: Option<Loaded>,
     /// How long usage records are kept; absent: for ever.
     pub usage_retention: Option<Duration>,
+    /// How many revisions of the catalog are kept.
+    pub revisions: RevisionRetention,
     /// Below which path clients find the management surface.
     pub prefix: PathPrefix,
 }
@@ -218,7 +235,8 @@ impl ServeConfig {
                 database: DatabaseConfig::resolve(args.database_url.as_deref(), &settings)?,
                 roots: Roots::load(&args.secrets_dir, &settings)?,
                 file,
-                usage_retention: args.usage_retention,
+                usage_retention: args.retention.usage_retention,
+                revisions: args.retention.revisions(),
                 prefix,
             },
         })

@@ -42,10 +42,12 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let upstreams = Upstreams::of_process(&args.outbound.clone().over(OutboundSettings::default())?)?;
     let address = settings.url(public.local_addr().map_err(io("reading an address"))?);
     let operations_at = probes.local_addr().map_err(io("reading an address"))?;
+    // Before anybody can ask: between one condition that is met and the next one that is made, a node would look ready.
+    let joining = readiness.condition("enrolled");
+    let _ = readiness.condition("catalog");
     let routes = operations::routes(readiness.clone(), Some(metrics));
     tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
     let dialer = Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?;
-    let joining = readiness.condition("enrolled");
     if !dialer.join(args.data_dir.as_deref(), args.join_token.as_ref(), &shutdown).await? {
         return Ok(());
     }
@@ -57,7 +59,7 @@ pub async fn run(args: Args) -> Result<(), StartError> {
         node_key: node_key(&args)?,
         labels: args.labels(),
         max_stale: args.max_stale,
-        limits: args.limits(),
+        limits: args.limits.limits(),
         log_level: log_level(&logs),
     };
     let plane = DataPlane::start(options, &readiness, &shutdown)?;

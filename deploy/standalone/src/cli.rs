@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use control_plane::config::RetentionArgs;
+use data_plane::config::CallLimitArgs;
 use shared::runtime::logs::LogArgs;
 use shared::runtime::outbound::OutboundArgs;
 use shared::runtime::public::PublicArgs;
@@ -70,6 +72,10 @@ pub(crate) struct UpArgs {
     pub(crate) public: PublicArgs,
     #[command(flatten)]
     pub(crate) outbound: OutboundArgs,
+    #[command(flatten)]
+    pub(crate) limits: CallLimitArgs,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
     /// Accept weak or default secrets. For trials only.
     #[arg(long, env = "GATEWRIGHT_DEV")]
     pub(crate) dev: bool,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control_plane::app::{ControlPlane, StartError};
-use control_plane::config::{Config, ConfigError, DatabaseConfig, Roots, config_path, settings_of};
+use control_plane::config::{Config, ConfigError, DatabaseConfig, RetentionArgs, Roots, config_path, settings_of};
 use control_plane::dialect::{ConfigErrors, LoadOptions, Loaded, Settings, load_file};
 use data_plane::app::{CallLimits, DataPlane, Options, Upstreams};
 use data_plane::link::Dialer;
@@ -128,6 +128,8 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     tell_about(file.as_ref(), args.dev);
 
     let readiness = Readiness::new();
+    // Before anybody can ask: nothing is ready while the database is still starting.
+    let _ = readiness.condition("started");
     let timing = DrainTiming {
         min_drain: args.min_drain.or(settings.min_drain).unwrap_or_default(),
         drain_timeout: args.drain_timeout.or(settings.drain_timeout).unwrap_or(DrainTiming::default().drain_timeout),
@@ -154,7 +156,8 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     let folders = Folders::prepare(args)?;
     RootSecrets::load_or_create(&folders.secrets)?;
     let (database, child) = database(args, &settings, &folders)?;
-    let start = Start { folders, logs, database, file, public: port, upstreams, readiness, shutdown, addresses };
+    let (limits, retention) = (args.limits.limits(), args.retention);
+    let start = Start { limits, retention, folders, logs, database, file, public: port, upstreams, readiness, shutdown, addresses };
     let done = start.run(public).await;
     if let Some(child) = child {
         child.stop();
@@ -234,6 +237,8 @@ struct Start {
     file: Option<Loaded>,
     public: PublicSettings,
     upstreams: Upstreams,
+    limits: CallLimits,
+    retention: RetentionArgs,
     readiness: Readiness,
     shutdown: Shutdown,
     addresses: Addresses,
@@ -246,7 +251,8 @@ impl Start {
             database: self.database,
             roots: Roots::load(&self.folders.secrets, &settings)?,
             file: self.file,
-            usage_retention: None,
+            usage_retention: self.retention.usage_retention,
+            revisions: self.retention.revisions(),
             prefix: self.public.edge.prefix.clone(),
         };
         // A bad certificate is told before anything is waited for.
@@ -256,11 +262,8 @@ impl Start {
             control = ControlPlane::start(&config, &self.readiness, &self.shutdown) => control?,
             () = self.shutdown.draining() => return Ok(()),
         };
-        let node = DataPlane::start(
-            node_options(&control, self.upstreams, &self.folders.data, &self.logs),
-            &self.readiness,
-            &self.shutdown,
-        )?;
+        let options = node_options(&control, self.upstreams, self.limits, &self.folders.data, &self.logs);
+        let node = DataPlane::start(options, &self.readiness, &self.shutdown)?;
         let document_path = settings.api.openapi_path.as_deref().unwrap_or(OPENAPI_PATH);
         let unseen = settings.fleet.disabled_routers.with(settings.fleet.hidden_routers);
         let service = Public::new(node.service(), control.management(), control.openapi(), unseen, document_path);
@@ -291,7 +294,13 @@ impl Start {
 }
 
 /// The data plane of this process: it dials the control plane of this process.
-fn node_options(control: &ControlPlane, upstreams: Upstreams, data_dir: &Path, logs: &Arc<Logs>) -> Options {
+fn node_options(
+    control: &ControlPlane,
+    upstreams: Upstreams,
+    limits: CallLimits,
+    data_dir: &Path,
+    logs: &Arc<Logs>,
+) -> Options {
     let (dialer, mut line) = Dialer::local();
     let control = control.clone();
     tokio::spawn(async move {
@@ -308,7 +317,7 @@ fn node_options(control: &ControlPlane, upstreams: Upstreams, data_dir: &Path, l
         node_key: None,
         labels: HashMap::new(),
         max_stale: None,
-        limits: CallLimits::default(),
+        limits,
         log_level: Arc::new(move |level: &str| {
             if let Err(error) = logs.set_level(level) {
                 tracing::warn!(%error, "the log level stays as it is");
