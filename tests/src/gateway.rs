@@ -148,6 +148,12 @@ impl Gateway {
         &self.admin
     }
 
+    /// Where data planes find the control plane of a split gateway.
+    #[must_use]
+    pub fn grpc_url(&self) -> &str {
+        self.control().ready.grpc.as_deref().expect("the control plane prints its gRPC address")
+    }
+
     /// Every operations address, the one of the data plane first.
     #[must_use]
     pub fn operations_urls(&self) -> &[String] {

@@ -54,3 +54,22 @@ fn open_and_weak_files_are_refused() {
         assert!(message.contains("ring.key holds") && message.contains("32 characters"), "{message}");
     }
 }
+
+/// As Kubernetes mounts a secret for a process that is not root.
+#[test]
+fn a_file_of_another_account_may_be_read_through_its_group() {
+    let dir = folder("mounted");
+    RootSecrets::load_or_create(&dir).unwrap();
+    let path = dir.join("ring.key");
+    let open = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    open(0o440);
+    assert!(read(&dir, RootSecret::Ring).is_err(), "what is ours has no reason to be open to a group");
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
+        return;
+    }
+    read(&dir, RootSecret::Ring).unwrap();
+    for mode in [0o460, 0o444] {
+        open(mode);
+        assert!(read(&dir, RootSecret::Ring).is_err(), "{mode:o}");
+    }
+}
