@@ -3,7 +3,7 @@
 //! | floor | rooms | may import |
 //! |---|---|---|
 //! | faces | `admin` (HTTP), `grpc` (data planes) | services, domain |
-//! | services | `access`, `snapshot`, `fleet`, `usage`, `reconcile`, `dialect`, `vault` | domain, store, `shared` |
+//! | services | `access`, `snapshot`, `fleet`, `usage`, `revisions`, `reconcile`, `dialect`, `vault` | domain, store, `shared` |
 //! | domain | `domain`: rules without I/O | `shared::kernel`, `shared::catalog` |
 //! | store | `store`: the only room with SQL | domain types, `shared` |
 //!
@@ -19,6 +19,7 @@ pub mod domain;
 pub mod fleet;
 pub mod grpc;
 pub mod reconcile;
+pub mod revisions;
 pub mod snapshot;
 pub mod store;
 pub mod usage;

@@ -30,7 +30,8 @@ pub struct Problem {
 
 impl Problem {
     /// The field, as a dotted path without its first part.
-    pub(super) fn field(&self) -> String {
+    #[must_use]
+    pub fn field(&self) -> String {
         let parts = self.at.iter().skip(1).map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
         parts.collect::<Vec<_>>().join(".")
     }
@@ -192,6 +193,7 @@ fn domain_answer(error: &domain::Error) -> Answer {
     match error {
         domain::Error::NotFound { .. } => Answer::new(StatusCode::NOT_FOUND, "not_found", text),
         domain::Error::Conflict { code, .. } => Answer::new(StatusCode::CONFLICT, code, text),
+        domain::Error::Gone { code, .. } => Answer::new(StatusCode::GONE, code, text),
         domain::Error::Forbidden { code, .. } => Answer::new(StatusCode::FORBIDDEN, code, text),
         domain::Error::Refused { code, field, .. } => {
             let answer = Answer::new(StatusCode::BAD_REQUEST, code, text);

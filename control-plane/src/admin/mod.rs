@@ -10,6 +10,7 @@
 mod audit;
 mod auth;
 pub mod body;
+pub(crate) mod candidates;
 mod context;
 mod create;
 mod error;
@@ -24,6 +25,7 @@ mod providers;
 pub mod query;
 pub mod reply;
 mod request_id;
+mod revisions;
 mod roles;
 mod routers;
 mod state;
@@ -65,12 +67,14 @@ pub fn router(state: AppState) -> (axum::Router, OpenApi) {
         .merge(tokens::routes())
         .merge(routers::routes())
         .merge(providers::routes())
+        .merge(candidates::routes())
         .merge(audit::routes())
         .merge(me::routes())
         .merge(auth::routes())
         .merge(health::routes())
         .merge(usage::routes())
         .merge(fleet::routes())
+        .merge(revisions::routes())
         .split_for_parts();
     let settings = &state.settings;
     let document = openapi::complete(document, settings);

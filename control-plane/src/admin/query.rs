@@ -58,6 +58,14 @@ impl Query {
             .transpose()
     }
 
+    /// A parameter that must be there.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] naming it.
+    pub fn required<T: FromStr>(&self, name: &str, expected: &str) -> Result<T, ApiError> {
+        self.parsed(name, expected)?.ok_or_else(|| invalid(name, "missing", "Field required", Value::Null))
+    }
+
     /// The id of an object, under either of two names.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::catalog::RouteGroups;
 
 use crate::access::Access;
+use crate::fleet::Together;
 use crate::fleet::nodes::Nodes;
 use crate::store::Store;
 use crate::vault::KeyRing;
@@ -21,6 +22,8 @@ pub struct AppState {
     pub access: Access,
     /// The data planes that are connected.
     pub nodes: Nodes,
+    /// All of them, also those of other control planes.
+    pub fleet: Together,
     /// What the operator configured.
     pub settings: Arc<AdminSettings>,
 }

@@ -92,8 +92,10 @@ impl ControlPlane {
         let sync = publish(&store, &ring, roots, &nodes, readiness, shutdown);
         let keep = config.usage_retention.and_then(|keep| TimeDelta::from_std(keep).ok());
         let retention = Retention { records: keep, minutes: KEEP_MINUTES, hours: KEEP_HOURS };
+        let fleet = Together::new(store.clone(), nodes.clone());
+        fleet.start(shutdown);
         usage::keep_house(store.clone(), retention, shutdown).await;
-        jobs::prune(store.clone(), shutdown);
+        jobs::prune(store.clone(), config.revisions, shutdown);
 
         let access = Access::new(
             store.clone(),
@@ -115,6 +117,7 @@ impl ControlPlane {
             vault: Arc::clone(&ring),
             access,
             nodes,
+            fleet,
             settings: Arc::new(admin_settings),
         });
         let usage = UsageService::new(Ingest::new(store.clone(), keep, known_keys(sync.publisher())));
@@ -192,9 +195,6 @@ fn publish(
     SyncService::new(publisher, seals, resumes, nodes.clone(), shutdown.clone())
 }
 
-/// What the file says of the API, over the defaults.
-fn openapi_info(settings: &Settings, prefix: &str) -> OpenApiInfo {
-    let (api, default) = (settings.api.clone(), OpenApiInfo::default());
 /// The keys of the catalog that is published.
 fn known_keys(publisher: &Publisher) -> KnownKeys {
     let publisher = publisher.clone();
@@ -204,6 +204,9 @@ fn known_keys(publisher: &Publisher) -> KnownKeys {
     })
 }
 
+/// What the file says of the API, over the defaults.
+fn openapi_info(settings: &Settings, prefix: &str) -> OpenApiInfo {
+    let (api, default) = (settings.api.clone(), OpenApiInfo::default());
     OpenApiInfo {
         title: api.title.unwrap_or(default.title),
         version: api.version.unwrap_or(default.version),

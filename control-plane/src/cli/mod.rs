@@ -1,6 +1,8 @@
 //! The words of the command line; each flag has a `GATEWRIGHT_…` variable of the same name.
 
+mod candidates;
 mod join_tokens;
+mod revisions;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,6 +35,16 @@ enum Command {
         #[command(subcommand)]
         command: join_tokens::Command,
     },
+    /// Look back over the catalog, and take revisions back.
+    Revisions {
+        #[command(subcommand)]
+        command: revisions::Command,
+    },
+    /// Work with candidates: changes that some data planes are told first.
+    Candidates {
+        #[command(subcommand)]
+        command: candidates::Command,
+    },
 }
 
 impl Cli {
@@ -42,6 +54,8 @@ impl Cli {
             Command::Serve(args) => serve(&args).await,
             Command::Migrate(args) => migrate(&args).await,
             Command::JoinToken { command } => join_tokens::run(command).await,
+            Command::Revisions { command } => revisions::run(command).await,
+            Command::Candidates { command } => candidates::run(command).await,
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,10 @@ pub enum Noun {
     JoinToken,
     /// A data plane that was given a certificate.
     Node,
+    /// A staged change.
+    Candidate,
+    /// A state of the catalog.
+    Revision,
 }
 
 impl fmt::Display for Noun {
@@ -34,6 +38,8 @@ impl fmt::Display for Noun {
             Self::Provider => "Model provider",
             Self::JoinToken => "Join token",
             Self::Node => "Node",
+            Self::Candidate => "Candidate",
+            Self::Revision => "Revision",
         })
     }
 }
@@ -50,6 +56,14 @@ pub enum Error {
     /// It collides with what is there.
     #[error("{detail}")]
     Conflict {
+        /// For machines.
+        code: &'static str,
+        /// The message.
+        detail: String,
+    },
+    /// It was there once, and is not kept any more.
+    #[error("{detail}")]
+    Gone {
         /// For machines.
         code: &'static str,
         /// The message.

@@ -11,8 +11,10 @@ mod lookup;
 mod organization;
 mod patch;
 mod provider;
+mod revert;
 mod role;
 mod router;
+mod selector;
 mod text;
 mod user;
 
@@ -23,8 +25,10 @@ pub use lookup::{BadLookup, Lookup};
 pub use organization::OrganizationSpec;
 pub use patch::Patch;
 pub use provider::{CredentialSpec, DEFAULT_TIMEOUT, ProviderSpec, provider_url};
+pub use revert::{BOOKKEEPING, FieldChange, Kept, Operation, differences, is_same, name_of, never_rolled_back, shown};
 pub use role::{LimitSpec, LimitType, RoleSpec};
 pub use router::RouterSpec;
+pub use selector::Selector;
 pub use text::{check_email, check_name, check_password};
 pub use user::{UserSpec, user_expiry};
 

@@ -1,6 +1,6 @@
 //! Which data planes are connected to this control plane, what they hold, and what they refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use shared::kernel::ids::{BootId, Epoch, NodeId, Revision};
 use shared::runtime::metrics::{Family, FamilyKind};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
+
+pub use super::orders::Order;
 
 /// How long a node that went away is still shown.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -129,27 +131,18 @@ pub struct NodeStatus {
     pub pulse: NodePulse,
 }
 
-/// What operators may ask of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// Finish what is in flight and go.
-    Drain,
-    /// Take the whole catalog again.
-    Resync,
-    /// Log by another filter.
-    LogLevel(String),
-}
-
 /// All nodes of this replica. Clones share them.
 #[derive(Clone)]
 pub struct Nodes {
     inner: Arc<Mutex<HashMap<NodeId, Entry>>>,
     confirmed: watch::Sender<Revision>,
+    /// Nodes that are connected to other control planes.
+    elsewhere: Arc<Mutex<HashSet<NodeId>>>,
 }
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { inner: Arc::default(), confirmed: watch::Sender::new(Revision::default()) }
+        Self { inner: Arc::default(), confirmed: watch::Sender::new(Revision::default()), elsewhere: Arc::default() }
     }
 }
 
@@ -164,6 +157,8 @@ struct Entry {
     /// Of the connection that speaks for the node: a later one takes over.
     session: u64,
     orders: mpsc::Sender<Order>,
+    /// Something changed that other control planes have not been told.
+    changed: bool,
 }
 
 /// The connection of one node; dropped, the node is gone.
@@ -198,7 +193,7 @@ impl Nodes {
             stopped: None,
             pulse: NodePulse::default(),
         };
-        nodes.insert(node, Entry { status, session, orders: sender });
+        nodes.insert(node, Entry { status, session, orders: sender, changed: true });
         gauges(&nodes);
         NodeSession { nodes: self.clone(), node, session, orders }
     }
@@ -211,10 +206,34 @@ impl Nodes {
         list
     }
 
-    /// How many are connected here.
+    /// How many are connected, here or to another control plane.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.inner.lock().values().filter(|entry| entry.status.connected).count()
+        let nodes = self.inner.lock();
+        let here = |node: &NodeId| nodes.get(node).is_some_and(|entry| entry.status.connected);
+        let elsewhere = self.elsewhere.lock().iter().filter(|node| !here(node)).count();
+        elsewhere + nodes.values().filter(|entry| entry.status.connected).count()
+    }
+
+    /// Those that are connected here.
+    pub(super) fn connected(&self) -> Vec<Uuid> {
+        let nodes = self.inner.lock();
+        nodes.values().filter(|entry| entry.status.connected).map(|entry| entry.status.facts.node.uuid()).collect()
+    }
+
+    /// Those of which something changed since this was asked last; or all of them.
+    pub(super) fn changed(&self, all: bool) -> Vec<NodeStatus> {
+        let mut nodes = self.inner.lock();
+        let changed = nodes.values_mut().filter_map(|entry| {
+            let changed = std::mem::take(&mut entry.changed) || all;
+            changed.then(|| entry.status.clone())
+        });
+        changed.collect()
+    }
+
+    /// Notes which nodes are connected to other control planes.
+    pub(super) fn set_elsewhere(&self, nodes: impl IntoIterator<Item = Uuid>) {
+        *self.elsewhere.lock() = nodes.into_iter().map(NodeId::from_uuid).collect();
     }
 
     /// Lets nodes that hold an earlier revision lose more than half of their routers or keys by getting to this one.
@@ -273,6 +292,7 @@ impl NodeSession {
         let mut nodes = self.nodes.inner.lock();
         if let Some(entry) = nodes.get_mut(&self.node).filter(|entry| entry.session == self.session) {
             entry.status.last_seen = Utc::now();
+            entry.changed = true;
             change(&mut entry.status);
             gauges(&nodes);
         }
@@ -333,6 +353,19 @@ mod tests {
         drop(second);
         assert_eq!(nodes.live(), 0);
         assert!(!nodes.order(status.facts.node, Order::Resync));
+    }
+
+    #[test]
+    fn nodes_of_other_control_planes_count_once() {
+        let nodes = Nodes::default();
+        let here = nodes.connect(facts(1, 1));
+        nodes.set_elsewhere([1, 2, 3].map(Uuid::from_u128));
+        assert_eq!((nodes.live(), nodes.connected().len()), (3, 1));
+        assert_eq!((nodes.changed(false).len(), nodes.changed(false).len(), nodes.changed(true).len()), (1, 0, 1));
+        here.seen(NodePulse::default());
+        assert_eq!(nodes.changed(false).len(), 1);
+        drop(here);
+        assert_eq!((nodes.live(), nodes.changed(false).len()), (3, 1));
     }
 
     #[test]

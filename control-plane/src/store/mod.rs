@@ -8,6 +8,7 @@
 //! has all revisions before it. Deliberately absent: rules (they are in `domain`) and caches.
 
 pub mod audit;
+pub mod candidates;
 mod error;
 pub mod idempotency;
 pub mod join_tokens;
@@ -20,10 +21,12 @@ mod owner_files;
 mod page;
 mod pool;
 pub mod providers;
+pub mod revisions;
 pub mod roles;
 pub mod routers;
 pub mod settings;
 pub mod snapshot;
+pub mod standings;
 mod tx;
 pub mod usage;
 pub mod users;
@@ -32,4 +35,4 @@ pub use error::{ConstraintKind, StoreError};
 pub use listen::CatalogListener;
 pub use page::{Listed, Page, Sort};
 pub use pool::{CATALOG_CHANNEL, Head, PoolOptions, SCHEMA, Store};
-pub use tx::{Actor, ActorKind, AuditEntry, CatalogTx};
+pub use tx::{Actor, ActorKind, AuditEntry, CatalogTx, Rehearsal, Rehearsed};

@@ -120,6 +120,17 @@ impl Store {
         Ok(sqlx::query_as(statement).bind(id.uuid()).fetch_optional(&mut *connection).await?)
     }
 
+    /// Every node that may still come back, and those that were lately shut out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn enrolled_nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let mut connection = self.acquire().await?;
+        let statement = "SELECT id, node_group, facts, not_after, enrolled, last_seen, revoked FROM nodes
+             WHERE not_after > now() - interval '31 days' ORDER BY id LIMIT 10000";
+        Ok(sqlx::query_as(statement).fetch_all(&mut *connection).await?)
+    }
+
     /// Notes that a node was there; returns whether it is shut out.
     ///
     /// # Errors

@@ -280,7 +280,7 @@ async fn place(
     }
 }
 
-async fn remove_secret(tx: &mut CatalogTx, id: Uuid) -> Result<(), StoreError> {
+pub(super) async fn remove_secret(tx: &mut CatalogTx, id: Uuid) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM secrets WHERE id = $1").bind(id).execute(tx.connection()).await?;
     tx.touch(Kind::Secret, id);
     Ok(())

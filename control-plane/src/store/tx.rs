@@ -1,6 +1,6 @@
 //! One change of the catalog: rows, outbox, audit and the new revision, all or nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 use shared::catalog::Kind;
@@ -100,6 +100,24 @@ pub struct CatalogTx {
     audits: Vec<AuditEntry>,
 }
 
+/// What was noted before a rehearsal began.
+#[derive(Debug)]
+pub struct Rehearsal {
+    touched: BTreeSet<(Kind, Uuid)>,
+    audits: Vec<AuditEntry>,
+}
+
+/// A row as a change would leave it.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// What it is.
+    pub kind: Kind,
+    /// Its id.
+    pub id: Uuid,
+    /// As in the outbox; absent: it would be gone.
+    pub content: Option<Value>,
+}
+
 impl Store {
     /// Begins a change on behalf of an actor.
     ///
@@ -108,19 +126,6 @@ impl Store {
     pub async fn begin(&self, actor: Actor) -> Result<CatalogTx, StoreError> {
         let inner = self.pool().begin().await?;
         Ok(CatalogTx { inner, actor, touched: BTreeSet::new(), audits: Vec::new() })
-    }
-
-    /// Forgets outbox entries older than the newest `keep` revisions.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn prune_changes(&self, keep: u64) -> Result<u64, StoreError> {
-        let mut connection = self.acquire().await?;
-        let done = sqlx::query("DELETE FROM changes WHERE revision <= (SELECT revision FROM catalog_head) - $1")
-            .bind(i64::try_from(keep).unwrap_or(i64::MAX))
-            .execute(&mut *connection)
-            .await?;
-        Ok(done.rows_affected())
     }
 }
 
@@ -144,6 +149,29 @@ impl CatalogTx {
     /// Notes several of one kind.
     pub fn touch_all(&mut self, kind: Kind, ids: impl IntoIterator<Item = Uuid>) {
         self.touched.extend(ids.into_iter().map(|id| (kind, id)));
+    }
+
+    /// Begins a rehearsal: what is done from here on is undone by [`CatalogTx::end_rehearsal`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn begin_rehearsal(&mut self) -> Result<Rehearsal, StoreError> {
+        sqlx::query("SAVEPOINT rehearsal").execute(&mut *self.inner).await?;
+        Ok(Rehearsal { touched: std::mem::take(&mut self.touched), audits: std::mem::take(&mut self.audits) })
+    }
+
+    /// Undoes what was done since, and tells what it had made of each row.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn end_rehearsal(&mut self, before: Rehearsal) -> Result<Vec<Rehearsed>, StoreError> {
+        let changes = contents(&mut self.inner, &self.touched).await?;
+        sqlx::query("ROLLBACK TO SAVEPOINT rehearsal").execute(&mut *self.inner).await?;
+        sqlx::query("RELEASE SAVEPOINT rehearsal").execute(&mut *self.inner).await?;
+        (self.touched, self.audits) = (before.touched, before.audits);
+        let rows = changes.kinds.into_iter().zip(changes.ids).zip(changes.contents);
+        let known = |word: &str| Kind::ALL.iter().copied().find(|kind| kind.as_str() == word);
+        Ok(rows.filter_map(|((kind, id), content)| Some(Rehearsed { kind: known(kind)?, id, content })).collect())
     }
 
     /// Whether anything was touched.
@@ -172,10 +200,10 @@ impl CatalogTx {
         let audits = Audits::of(&self.audits);
         let revision: Option<i64> = sqlx::query_scalar(
             "WITH head AS (
-                 UPDATE catalog_head SET revision = revision + 1 WHERE $1 RETURNING revision
+                 UPDATE catalog_head SET revision = revision + 1 WHERE $1 RETURNING revision, epoch
              ), logged AS (
-                 INSERT INTO changes (revision, kind, id, content)
-                 SELECT head.revision, c.kind, c.id, c.content
+                 INSERT INTO changes (revision, kind, id, content, epoch)
+                 SELECT head.revision, c.kind, c.id, c.content, head.epoch
                  FROM head, unnest($2::text[], $3::uuid[], $4::jsonb[]) AS c (kind, id, content)
              ), audited AS (
                  INSERT INTO audit (revision, actor_kind, actor_id, actor_name, request_id, address,
@@ -245,9 +273,10 @@ async fn contents(connection: &mut PgConnection, touched: &BTreeSet<(Kind, Uuid)
     let mut changes = Changes::default();
     for kind in Kind::ALL.iter().copied() {
         let ids: Vec<Uuid> = touched.iter().filter(|(of, _)| *of == kind).map(|(_, id)| *id).collect();
-        let (false, Some(statement)) = (ids.is_empty(), content_statement(kind)) else { continue };
-        let rows: Vec<(Uuid, Value)> = sqlx::query_as(statement).bind(&ids).fetch_all(&mut *connection).await?;
-        let mut found: std::collections::HashMap<Uuid, Value> = rows.into_iter().collect();
+        if ids.is_empty() || content_statement(kind).is_none() {
+            continue;
+        }
+        let mut found = present(connection, kind, &ids).await?;
         for id in ids {
             changes.kinds.push(kind.as_str());
             changes.ids.push(id);
@@ -255,6 +284,17 @@ async fn contents(connection: &mut PgConnection, touched: &BTreeSet<(Kind, Uuid)
         }
     }
     Ok(changes)
+}
+
+/// Those of these rows that are there, as the log would tell them.
+pub(super) async fn present(
+    connection: &mut PgConnection,
+    kind: Kind,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Value>, StoreError> {
+    let Some(statement) = content_statement(kind) else { return Ok(HashMap::new()) };
+    let rows: Vec<(Uuid, Value)> = sqlx::query_as(statement).bind(ids).fetch_all(connection).await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Passwords and verifiers stay out: users and keys are never rolled back.

@@ -48,6 +48,6 @@ pub struct LinkOptions {
     pub last_good: Option<LastGoodOptions>,
     /// What it is doing.
     pub pulse: PulseSource,
-    /// Takes another log filter.
+    /// Takes another log filter; an empty one is the one that the process started with.
     pub log_level: Arc<dyn Fn(&str) + Send + Sync>,
 }

@@ -1,16 +1,19 @@
 //! Follows the catalog: says what this node holds, takes revisions and revocations, answers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::kernel::clock::FleetClock;
 use shared::proto::config_sync_client::ConfigSyncClient;
 use shared::proto::{
-    ControlMessage, Hello, Nack, NodeHeartbeat, NodeMessage, UpstreamHealth, command, control_message, node_message,
+    ControlMessage, Hello, LogLevel, Nack, NodeHeartbeat, NodeMessage, UpstreamHealth, command, control_message,
+    node_message,
 };
 use shared::runtime::readiness::Condition;
 use shared::runtime::shutdown::Shutdown;
 use shared::wire::{HEARTBEAT, MESSAGE_LIMIT, SCHEMA_MAX, SCHEMA_MIN};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -40,6 +43,10 @@ pub struct Link {
     options: LinkOptions,
     standing: Standing,
     shutdown: Shutdown,
+    /// Not met while an operator has drained the node: it serves and is not ready.
+    in_service: Condition,
+    /// Sets the log filter back.
+    log_reset: Option<JoinHandle<()>>,
 }
 
 /// Why a stream is over.
@@ -69,7 +76,9 @@ impl Link {
         shutdown: Shutdown,
     ) -> Self {
         let standing = Standing::new(table, clock, catalog, options.max_stale);
-        Self { dialer, options, standing, shutdown }
+        let in_service = shutdown.readiness().condition("in_service");
+        in_service.set(true);
+        Self { dialer, options, standing, shutdown, in_service, log_reset: None }
     }
 
     /// Starts following; ends with the process.
@@ -207,15 +216,35 @@ impl Link {
             }
             control_message::Message::Command(command) => match command.command {
                 Some(command::Command::Drain(_)) => {
-                    tracing::info!("drained by the control plane");
-                    self.shutdown.begin();
+                    tracing::warn!("drained by an operator: not ready until that is taken back");
+                    self.in_service.set(false);
                 }
-                Some(command::Command::LogLevel(level)) => (self.options.log_level)(&level.filter),
+                Some(command::Command::Undrain(_)) => {
+                    tracing::warn!("taken into service again by an operator");
+                    self.in_service.set(true);
+                }
+                Some(command::Command::LogLevel(level)) => self.log_level(&level),
                 // The control plane sends everything by itself.
                 Some(command::Command::Resync(_)) | None => {}
             },
         }
         Ok(())
+    }
+
+    /// Logs by another filter, and after a while by the first one again.
+    fn log_level(&mut self, level: &LogLevel) {
+        tracing::warn!(filter = level.filter, for_seconds = level.for_seconds, "another log filter, by an operator");
+        if let Some(earlier) = self.log_reset.take() {
+            earlier.abort();
+        }
+        (self.options.log_level)(&level.filter);
+        if level.for_seconds > 0 && !level.filter.is_empty() {
+            let (set, after) = (Arc::clone(&self.options.log_level), Duration::from_secs(level.for_seconds));
+            self.log_reset = Some(tokio::spawn(async move {
+                sleep(after).await;
+                set("");
+            }));
+        }
     }
 
     fn hello(&self) -> NodeMessage {

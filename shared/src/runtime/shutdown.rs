@@ -83,6 +83,12 @@ impl Shutdown {
         Self { inner: Arc::new(inner) }
     }
 
+    /// What must hold before the process takes traffic.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.inner.readiness
+    }
+
     /// Begins the end; again: skips the waiting.
     pub fn begin(&self) {
         if self.inner.draining.is_cancelled() {

@@ -120,7 +120,7 @@ async fn serve(
     );
     let node = facts.node;
     peer.speaks_for(node)?;
-    let view = View::of(facts.group.clone());
+    let view = View::of(facts.group.clone(), facts.labels.clone());
     let registered = parts.nodes.connect(facts);
     let ended = tokio::select! {
         ended = Session::new(parts, view, registered, sender, held).run(messages) => ended,

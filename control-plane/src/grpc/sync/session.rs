@@ -7,7 +7,7 @@ use std::time::Duration;
 use shared::kernel::ids::Revision;
 use shared::proto::{
     Ack, Begin, Command, Commit, ControlHeartbeat, ControlMessage, Drain, LogLevel, NodeHeartbeat, NodeMessage, Resync,
-    SyncMode, command, control_message, node_message,
+    SyncMode, Undrain, command, control_message, node_message,
 };
 use shared::wire::{HEARTBEAT, digest_from_wire, digest_to_wire, kind_from_wire};
 use tokio::sync::{mpsc, watch};
@@ -155,7 +155,7 @@ impl Session {
         let (mode, base_revision) = match &base {
             Base::Snapshot(held) => (SyncMode::Delta, held.head().revision),
             Base::Log(revision, _) => (SyncMode::Delta, *revision),
-            Base::Nothing | Base::Undecided => (SyncMode::Full, Revision::default()),
+            Base::Nothing | Base::OtherView | Base::Undecided => (SyncMode::Full, Revision::default()),
         };
         let other_view = matches!(base, Base::OtherView);
         let mut permit = match mode {
@@ -168,9 +168,11 @@ impl Session {
         let diff = match base {
             Base::Snapshot(held) => Diff::between(&held, &target, &view),
             Base::Log(_, references) => Diff::of(&target, &view, references),
-            Base::Nothing | Base::Undecided => tokio::task::spawn_blocking(move || Diff::full(&snapshot, &view))
-                .await
-                .map_err(|_| Status::internal("the catalog could not be gathered"))?,
+            Base::Nothing | Base::OtherView | Base::Undecided => {
+                tokio::task::spawn_blocking(move || Diff::full(&snapshot, &view))
+                    .await
+                    .map_err(|_| Status::internal("the catalog could not be gathered"))?
+            }
         };
         let head = target.head();
         let confirmed = *self.confirmed.borrow();
@@ -180,11 +182,12 @@ impl Session {
             mode: mode.into(),
             base_revision: base_revision.0,
             total: diff.len() as u64,
-            confirmed: base_revision < confirmed && confirmed <= head.revision,
+            // Whoever gave the node another Group or other labels meant it.
+            confirmed: other_view || (base_revision < confirmed && confirmed <= head.revision),
         };
         let commit = Commit {
             revision: head.revision.0,
-            digest: Some(digest_to_wire(self.view.digest(&target))),
+            digest: Some(digest_to_wire(&self.view.digest(&target))),
             seal: parts.seals.of(&target, &self.view),
         };
         metrics::counter!(SENT, "mode" => if mode == SyncMode::Full { "full" } else { "delta" }).increment(1);
@@ -209,31 +212,28 @@ impl Session {
 
     fn take(&mut self, message: node_message::Message) -> Result<(), Status> {
         self.heard = Instant::now();
-        match message {
-            node_message::Message::Hello(_) => return Err(Status::failed_precondition("a second Hello")),
-            node_message::Message::Heartbeat(pulse) => self.pulse(&pulse),
         self.messages = self.messages.saturating_add(1);
         if self.messages > MOST_MESSAGES {
             untrue("flood");
             return Err(Status::resource_exhausted("more messages than a node has to say"));
         }
+        match message {
+            node_message::Message::Hello(_) => return Err(Status::failed_precondition("a second Hello")),
+            node_message::Message::Heartbeat(pulse) => self.pulse(&pulse),
             node_message::Message::Nack(nack) => {
                 let is_answer =
                     matches!(&self.flow, Flow::Waiting { target, .. } if target.head().revision.0 == nack.revision);
                 if is_answer {
                     self.refused(&nack.reason);
+                } else {
+                    untrue("nack");
                 }
             }
             node_message::Message::Ack(ack) => self.answered(ack),
-                } else {
-                    untrue("nack");
         }
         Ok(())
     }
 
-    fn answered(&mut self, ack: Ack) {
-        let Flow::Waiting { target, since } = &self.flow else { return untrue("ack") };
-        let (target, since) = (Arc::clone(target), *since);
     /// A node cannot decide by a revision that it was not told and did not bring along. Of another lineage nobody here
     /// can say.
     fn pulse(&self, heartbeat: &NodeHeartbeat) {
@@ -256,14 +256,17 @@ impl Session {
         self.node.seen(pulse);
     }
 
+    fn answered(&mut self, ack: Ack) {
+        let Flow::Waiting { target, since } = &self.flow else { return untrue("ack") };
+        let (target, since) = (Arc::clone(target), *since);
         let head = target.head();
         if ack.revision != head.revision.0 || ack.epoch != head.epoch.uuid().as_bytes() {
-            return;
+            return untrue("ack");
         }
         let digest = digest_from_wire(&ack.digest.unwrap_or_default());
-        if digest.as_ref() != Some(self.view.digest(&target)) {
+        if digest != Some(self.view.digest(&target)) {
             self.refused("its digest differs from what was sent");
-            return untrue("ack");
+            return;
         }
         let rejected: Vec<NodeRejection> = ack.rejected.into_iter().map(read_rejection).collect();
         for one in rejected.iter().take(10) {
@@ -304,7 +307,8 @@ impl Session {
     async fn order(&mut self, order: Order) -> Result<(), Status> {
         let command = match order {
             Order::Drain => command::Command::Drain(Drain {}),
-            Order::LogLevel(filter) => command::Command::LogLevel(LogLevel { filter }),
+            Order::Undrain => command::Command::Undrain(Undrain {}),
+            Order::LogLevel { filter, for_seconds } => command::Command::LogLevel(LogLevel { filter, for_seconds }),
             Order::Resync => {
                 self.nacked = false;
                 match self.flow {
@@ -319,11 +323,11 @@ impl Session {
 
     /// What is due by the clock.
     async fn look(&mut self) -> Result<(), Status> {
+        self.messages = 0;
         if self.heard.elapsed() > SILENCE {
             return Err(Status::deadline_exceeded("the node is silent"));
         }
         match &self.flow {
-        self.messages = 0;
             Flow::Waiting { since, .. } if since.elapsed() > ANSWER_WITHIN => {
                 return Err(Status::deadline_exceeded("the node does not answer a commit"));
             }

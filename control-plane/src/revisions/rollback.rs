@@ -1,0 +1,506 @@
+//! Takes revisions back: their resources become what they were, in one new revision or not at all.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use shared::catalog::{Kind, ProviderKind, RouterKind};
+use shared::kernel::ids::{ProviderId, Revision, RouterId, SecretId};
+use uuid::Uuid;
+
+use super::plan::{Plan, Step, list, told};
+use super::{RevisionError, known};
+use crate::domain::{self, FieldChange, Kept, Lookup, Noun, Operation, differences, is_same, shown};
+use crate::store::revisions::restore::{self, Dependent, ORDER};
+use crate::store::revisions::{Reach, reach};
+use crate::store::snapshot::seal_context;
+use crate::store::{Actor, AuditEntry, CatalogTx, Store, StoreError, providers, routers};
+use crate::vault::KeyRing;
+
+/// How many revisions are taken back at once.
+const MOST_REVISIONS: usize = 1_000;
+/// How many resources they may have touched.
+const MOST_RESOURCES: i64 = 5_000;
+
+/// Which revisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// From the first to the last, both taken back; without a last one, to the newest.
+    Range {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: Option<u64>,
+    },
+    /// These.
+    Each(Vec<u64>),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Rollback {
+    /// Which revisions to take back.
+    pub selection: Selection,
+    /// Also what later revisions changed again, and what was made below something that goes.
+    pub force: bool,
+    /// Tell what would happen, and do nothing.
+    pub dry_run: bool,
+    /// Why, for the audit table.
+    pub reason: Option<String>,
+}
+
+/// A resource that is what it was.
+#[derive(Debug)]
+pub struct Reverted {
+    /// Which sort.
+    pub kind: Kind,
+    /// Its id.
+    pub id: Uuid,
+    /// For people.
+    pub name: String,
+    /// What was done to it.
+    pub operation: Operation,
+    /// What differs from how it was until now, as it may be shown.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A resource that the revisions touched and that stays.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// Which sort, as the database has it.
+    pub kind: String,
+    /// Its id.
+    pub id: Uuid,
+    /// For people.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A resource that later revisions changed, which is lost.
+#[derive(Debug)]
+pub struct Overridden {
+    /// Which sort, as the database has it.
+    pub kind: String,
+    /// Its id.
+    pub id: Uuid,
+    /// For people.
+    pub name: String,
+    /// Some of those revisions.
+    pub revisions: Vec<i64>,
+}
+
+/// What a rollback did, or would do.
+#[derive(Debug)]
+pub struct RolledBack {
+    /// The new revision; absent when nothing was to do, and for a dry run.
+    pub revision: Option<Revision>,
+    /// The revisions that were taken back.
+    pub revisions: Vec<i64>,
+    /// What is what it was.
+    pub reverted: Vec<Reverted>,
+    /// What stays, and why.
+    pub left_out: Vec<LeftOut>,
+    /// What was lost by force.
+    pub overridden: Vec<Overridden>,
+}
+
+/// Takes revisions back. The key ring, where it is given, is asked whether it can still open what comes back.
+///
+/// # Errors
+/// [`RevisionError`]; nothing has been changed then.
+pub async fn rollback(
+    store: &Store,
+    ring: Option<&KeyRing>,
+    actor: Actor,
+    wanted: &Rollback,
+) -> Result<RolledBack, RevisionError> {
+    let mut tx = store.begin(actor).await?;
+    restore::take_turn(&mut tx).await?;
+    let revisions = selected(&wanted.selection, &reach(tx.connection()).await?)?;
+    // Locked first, read again then: nobody changes them any more.
+    let ids = restore::touched(&mut tx, &revisions, MOST_RESOURCES + 1).await?;
+    if i64::try_from(ids.len()).unwrap_or(i64::MAX) > MOST_RESOURCES {
+        let detail = format!("These revisions touched more than {MOST_RESOURCES} resources: take back fewer at once.");
+        return Err(domain::Error::refused("too_much", "revisions", detail).into());
+    }
+    for kind in ORDER {
+        let of_kind: Vec<Uuid> = ids.iter().filter(|one| one.kind == kind.as_str()).map(|one| one.id).collect();
+        restore::lock(&mut tx, kind, &of_kind).await?;
+    }
+    let touched = restore::touched(&mut tx, &revisions, MOST_RESOURCES).await?;
+    let mut plan = Plan::of(touched, wanted.force)?;
+    let mut work = Work { tx, ring, force: wanted.force, before: HashMap::new(), secrets: HashMap::new() };
+    work.look(&mut plan).await?;
+    work.refuse_files(&plan).await?;
+    work.refuse_orphans(&mut plan).await?;
+    work.apply(&plan).await?;
+    let reverted = work.tell(&plan);
+    work.note(&plan, &revisions, wanted);
+    let revision = if wanted.dry_run || plan.steps.is_empty() { None } else { work.tx.commit().await? };
+    Ok(RolledBack { revision, revisions, reverted, left_out: plan.left_out, overridden: plan.overridden })
+}
+
+/// The numbers of the revisions, in order, each once.
+fn selected(selection: &Selection, reach: &Reach) -> Result<Vec<i64>, domain::Error> {
+    let too_many = |count: usize| {
+        domain::Error::invalid("revisions", count, format!("at most {MOST_REVISIONS} at once are expected"))
+    };
+    let mut numbers = match selection {
+        Selection::Range { from, to } => {
+            let (first, last) = (known(*from, reach)?, known(to.unwrap_or(reach.head.revision.0), reach)?);
+            if last < first {
+                return Err(domain::Error::invalid("to", last, format!("{first} (`from`) or more is expected")));
+            }
+            let count = usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1);
+            if count > MOST_REVISIONS {
+                return Err(too_many(count));
+            }
+            (first..=last).collect::<Vec<_>>()
+        }
+        Selection::Each(all) if all.is_empty() => {
+            return Err(domain::Error::invalid("revisions", "[]", "at least one revision is expected"));
+        }
+        Selection::Each(all) if all.len() > MOST_REVISIONS => return Err(too_many(all.len())),
+        Selection::Each(all) => all.iter().map(|one| known(*one, reach)).collect::<Result<_, _>>()?,
+    };
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// A rollback under way.
+struct Work<'a> {
+    tx: CatalogTx,
+    ring: Option<&'a KeyRing>,
+    force: bool,
+    /// How things are until now.
+    before: HashMap<(Kind, Uuid), Value>,
+    /// The envelopes that providers come back with, by provider.
+    secrets: HashMap<Uuid, Value>,
+}
+
+impl Work<'_> {
+    /// Reads how things are, and leaves out what is already as it should be.
+    async fn look(&mut self, plan: &mut Plan) -> Result<(), RevisionError> {
+        for kind in ORDER {
+            let ids = plan.ids(kind, |_| true);
+            let present = restore::present(&mut self.tx, kind, &ids).await?;
+            self.before.extend(present.into_iter().map(|(id, content)| ((kind, id), content)));
+        }
+        for step in plan.steps.iter().filter(|step| step.kind == Kind::Provider) {
+            let Some(id) = step.target.as_ref().and_then(|target| reference(target, "secret_id")) else { continue };
+            let secret = restore::secret_before(&mut self.tx, id, step.first).await?;
+            let secret = secret.ok_or_else(|| {
+                let detail = format!("The credential of {} is no longer kept.", told(step.kind, &step.name, step.id));
+                domain::Error::Gone { code: "revision_not_kept", detail }
+            })?;
+            self.secrets.insert(step.id, secret);
+        }
+        let ids: Vec<Uuid> = self.secrets.values().filter_map(|secret| reference(secret, "id")).collect();
+        let present = restore::present(&mut self.tx, Kind::Secret, &ids).await?;
+        let Self { before, secrets, .. } = self;
+        let is_there = |step: &Step| match (before.get(&(step.kind, step.id)), &step.target) {
+            (None, None) => true,
+            (Some(now), Some(target)) => {
+                let secret = secrets.get(&step.id);
+                let same_secret = secret.is_none_or(|secret| {
+                    let now = reference(secret, "id").and_then(|id| present.get(&id));
+                    now.and_then(|now| now.get("sealed")) == secret.get("sealed")
+                });
+                is_same(now, target) && same_secret
+            }
+            _ => false,
+        };
+        let mut same = Vec::new();
+        plan.steps.retain(|step| {
+            let keep = !is_there(step);
+            if !keep {
+                same.push(step.id);
+                plan.left_out.push(LeftOut {
+                    kind: step.kind.as_str().to_owned(),
+                    id: step.id,
+                    name: step.name.clone(),
+                    reason: "it is already as it was".to_owned(),
+                });
+            }
+            keep
+        });
+        plan.overridden.retain(|one| !same.contains(&one.id));
+        Ok(())
+    }
+
+    /// What a configuration file owns is changed there.
+    async fn refuse_files(&mut self, plan: &Plan) -> Result<(), RevisionError> {
+        for step in &plan.steps {
+            let contents = [self.before.get(&(step.kind, step.id)), step.target.as_ref()];
+            let mut owner = None;
+            for content in contents.into_iter().flatten() {
+                owner = owner.or(match step.kind {
+                    Kind::Router => content.get("owner_file").and_then(Value::as_str).map(str::to_owned),
+                    Kind::Provider => match reference(content, "router_id") {
+                        Some(router) => routers::get(self.tx.connection(), Lookup::Id(router))
+                            .await?
+                            .and_then(|router| router.owner_file),
+                        None => None,
+                    },
+                    _ => None,
+                });
+            }
+            if let Some(file) = owner {
+                let noun = if step.kind == Kind::Router { Noun::Router } else { Noun::Provider };
+                return Err(domain::Error::owned_by_file(noun, &step.name, &file).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What hangs on something that goes, goes with it only by force; people never do.
+    async fn refuse_orphans(&mut self, plan: &mut Plan) -> Result<(), RevisionError> {
+        let going: Vec<Uuid> = plan.steps.iter().filter(|step| step.target.is_none()).map(|step| step.id).collect();
+        let (mut firm, mut loose) = (Vec::new(), Vec::new());
+        for step in plan.steps.iter().filter(|step| step.target.is_none()) {
+            for dependent in restore::dependents(&mut self.tx, step.kind, step.id, &going).await? {
+                // Steps that come back elsewhere are moved before their parent goes.
+                let moves = plan.steps.iter().any(|other| other.id == dependent.id);
+                let text = format!("{} {} of {}", dependent.kind, dependent.name, told(step.kind, &step.name, step.id));
+                match dependent.kind.as_str() {
+                    _ if moves => {}
+                    "provider" | "limit" => loose.push((dependent, text)),
+                    _ => firm.push(text),
+                }
+            }
+        }
+        if !firm.is_empty() {
+            let detail = format!("These would lose what they belong to: {}.", list(&firm));
+            return Err(domain::Error::conflict("in_use", detail).into());
+        }
+        if !self.force && !loose.is_empty() {
+            let loose: Vec<String> = loose.into_iter().map(|(_, text)| text).collect();
+            let detail = format!(
+                "These were made later and would be deleted as well: {}. Name those revisions too, or give `force`.",
+                list(&loose)
+            );
+            return Err(domain::Error::conflict("changed_since", detail).into());
+        }
+        plan.overridden.extend(loose.into_iter().map(|(Dependent { kind, id, name }, _)| Overridden {
+            kind,
+            id,
+            name,
+            revisions: Vec::new(),
+        }));
+        Ok(())
+    }
+
+    async fn apply(&mut self, plan: &Plan) -> Result<(), RevisionError> {
+        for kind in ORDER {
+            let stays = |step: &Step| self.before.contains_key(&(step.kind, step.id)) && step.target.is_some();
+            restore::park_names(&mut self.tx, kind, &plan.ids(kind, stays)).await?;
+        }
+        // Children come back, or move, before their old parents go; what goes frees its names for what comes.
+        for kind in [Kind::Limit, Kind::Provider] {
+            self.delete(plan, kind).await?;
+        }
+        let free =
+            |step: &&Step| step.target.is_none() && matches!(step.kind, Kind::Router | Kind::Role | Kind::Organization);
+        for step in plan.steps.iter().filter(free) {
+            restore::park_names(&mut self.tx, step.kind, &[step.id]).await?;
+        }
+        for kind in ORDER {
+            for step in plan.steps.iter().filter(|step| step.kind == kind) {
+                self.put(step).await?;
+            }
+        }
+        for kind in [Kind::Router, Kind::Role, Kind::Organization] {
+            self.delete(plan, kind).await?;
+        }
+        for router in plan.ids(Kind::Router, |step| step.target.is_some()) {
+            self.check_kinds(router).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, plan: &Plan, kind: Kind) -> Result<(), RevisionError> {
+        for step in plan.steps.iter().filter(|step| step.kind == kind && step.target.is_none()) {
+            restore::delete(&mut self.tx, kind, step.id).await.map_err(|error| refusal(error, step))?;
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, step: &Step) -> Result<(), RevisionError> {
+        let Some(target) = &step.target else { return Ok(()) };
+        self.check_parents(step, target).await?;
+        if let Some(holder) = restore::holders(&mut self.tx, step.kind, step.id, target).await?.into_iter().next() {
+            let detail = format!(
+                "{} cannot come back: {} is what {} {} is called now.",
+                told(step.kind, &step.name, step.id),
+                holder.name,
+                holder.kind,
+                holder.id
+            );
+            return Err(domain::Error::conflict("already_exists", detail).into());
+        }
+        let secret = self.secrets.get(&step.id).cloned();
+        if let Some(secret) = &secret {
+            self.check_envelope(step, target, secret)?;
+        }
+        let put = restore::put(&mut self.tx, step.kind, step.id, target, secret.as_ref()).await;
+        put.map_err(|error| refusal(error, step))
+    }
+
+    /// What it belongs to must be there.
+    async fn check_parents(&mut self, step: &Step, target: &Value) -> Result<(), RevisionError> {
+        let fields: &[(&str, Kind)] = match step.kind {
+            Kind::Router => &[("organization_id", Kind::Organization)],
+            Kind::Provider => &[("router_id", Kind::Router)],
+            Kind::Limit => &[("role_id", Kind::Role), ("router_id", Kind::Router)],
+            _ => &[],
+        };
+        for (field, kind) in fields {
+            let Some(parent) = reference(target, field) else { continue };
+            if restore::present(&mut self.tx, *kind, &[parent]).await?.is_empty() {
+                let detail = format!(
+                    "{} cannot come back: its {kind} {parent} is gone. Take back the revision that deleted it as well.",
+                    told(step.kind, &step.name, step.id)
+                );
+                return Err(domain::Error::conflict("parent_gone", detail).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// An envelope that nobody can open would be a provider that fails each call.
+    fn check_envelope(&self, step: &Step, target: &Value, secret: &Value) -> Result<(), RevisionError> {
+        let Some(ring) = self.ring else { return Ok(()) };
+        let sealed = secret.get("sealed").and_then(Value::as_str).and_then(bytes).unwrap_or_default();
+        let url = target.get("url").and_then(Value::as_str).unwrap_or_default();
+        let id = SecretId::from_uuid(reference(secret, "id").unwrap_or_default());
+        let context = seal_context(id, ProviderId::from_uuid(step.id), url);
+        if ring.open(&context, &sealed).is_ok() {
+            return Ok(());
+        }
+        let detail = format!(
+            "The credential of {} was sealed by a key that is no longer in ring.key, so it cannot come back: change the provider and give the credential as `key`.",
+            told(step.kind, &step.name, step.id)
+        );
+        Err(domain::Error::conflict("credential_lost", detail).into())
+    }
+
+    /// A router may not become of a kind that one of its providers cannot serve.
+    async fn check_kinds(&mut self, router: Uuid) -> Result<(), RevisionError> {
+        let Some(row) = routers::get(self.tx.connection(), Lookup::Id(router)).await? else { return Ok(()) };
+        let Ok(kind) = row.kind.parse::<RouterKind>() else { return Ok(()) };
+        for provider in providers::of_router(self.tx.connection(), RouterId::from_uuid(router)).await? {
+            if !provider.kind.parse::<ProviderKind>().is_ok_and(|provider| provider.serves(kind)) {
+                let detail = format!(
+                    "Router {} cannot become {kind} again: its provider {} of type {} does not serve that.",
+                    row.name, provider.number, provider.kind
+                );
+                return Err(domain::Error::conflict("provider_type_mismatch", detail).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What was done, for the answer.
+    fn tell(&self, plan: &Plan) -> Vec<Reverted> {
+        let told = plan.steps.iter().map(|step| {
+            let before = self.before.get(&(step.kind, step.id));
+            let was = before.cloned().map_or(Kept::Absent, Kept::Content);
+            Reverted {
+                kind: step.kind,
+                id: step.id,
+                name: step.name.clone(),
+                operation: Operation::between(&was, step.target.as_ref()),
+                fields: differences(before, step.target.as_ref()),
+            }
+        });
+        told.collect()
+    }
+
+    /// What was done, for the audit table.
+    fn note(&mut self, plan: &Plan, revisions: &[i64], wanted: &Rollback) {
+        for step in &plan.steps {
+            self.tx.audit(AuditEntry {
+                operation: "rollback",
+                kind: step.kind.as_str(),
+                id: Some(step.id),
+                subject: step.name.clone(),
+                before: self.before.get(&(step.kind, step.id)).map(shown),
+                after: step.target.as_ref().map(shown),
+            });
+        }
+        let numbers: Vec<String> = revisions.iter().take(20).map(i64::to_string).collect();
+        self.tx.audit(AuditEntry {
+            operation: "rollback",
+            kind: "revision",
+            id: None,
+            subject: numbers.join(", "),
+            before: None,
+            after: Some(json!({ "revisions": revisions, "reason": wanted.reason, "force": wanted.force })),
+        });
+    }
+}
+
+/// The words for what the tables themselves refuse.
+fn refusal(error: StoreError, step: &Step) -> RevisionError {
+    let what = told(step.kind, &step.name, step.id);
+    if error.duplicate().is_some() {
+        let detail = format!("{what} cannot come back: something else has its name, number or address by now.");
+        return domain::Error::conflict("already_exists", detail).into();
+    }
+    if error.reference().is_some() {
+        let detail =
+            format!("{what} cannot go or come back: other resources depend on it, or what it belongs to is gone.");
+        return domain::Error::conflict("in_use", detail).into();
+    }
+    error.into()
+}
+
+/// An id in a content.
+fn reference(content: &Value, field: &str) -> Option<Uuid> {
+    content.get(field).and_then(Value::as_str).and_then(|text| text.parse().ok())
+}
+
+/// Bytes as Postgres writes them into JSON: `\x` and hexadecimal digits.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("\\x")?.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use shared::kernel::ids::Epoch;
+
+    use super::*;
+    use crate::store::Head;
+
+    fn until(head: u64, start: i64) -> Reach {
+        Reach { head: Head { epoch: Epoch::from_uuid(Uuid::nil()), revision: Revision(head) }, start }
+    }
+
+    #[test]
+    fn revisions_are_named_or_ranged() {
+        let range = |from, to| selected(&Selection::Range { from, to }, &until(9, 3));
+        assert_eq!(range(7, None).unwrap(), [7, 8, 9]);
+        assert_eq!(range(5, Some(5)).unwrap(), [5]);
+        assert!(matches!(range(3, None), Err(domain::Error::Gone { .. })));
+        assert!(matches!(range(5, Some(10)), Err(domain::Error::NotFound { .. })));
+        assert!(matches!(range(6, Some(5)), Err(domain::Error::Invalid { .. })));
+        let each = |all: &[u64]| selected(&Selection::Each(all.to_vec()), &until(9, 3));
+        assert_eq!(each(&[8, 4, 8]).unwrap(), [4, 8]);
+        assert!(each(&[]).is_err() && each(&[0]).is_err());
+    }
+
+    #[test]
+    fn bytes_of_postgres_are_read() {
+        assert_eq!(bytes("\\x00ffA0"), Some(vec![0, 255, 160]));
+        assert_eq!(bytes("\\x0"), None);
+        assert_eq!(bytes("00"), None);
+    }
+}
