@@ -1,7 +1,10 @@
 //! `Enrollment`: how a node gets a certificate, and the next one. The only service that needs none.
 
+use std::sync::Arc;
+
 use shared::proto::enrollment_server::{Enrollment, EnrollmentServer};
 use shared::proto::{EnrollRequest, EnrollResponse, RenewRequest};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 
 use crate::fleet::certificates::CertificateRefusal;
@@ -10,17 +13,28 @@ use crate::fleet::{Enrolled, EnrolmentError, Enrolments, JoinRefusal};
 /// A token, a request and some facts.
 const MESSAGE: usize = 64 * 1024;
 
+/// How many are served at the same time. Whoever can reach the port may ask, and each question is one to the database.
+const AT_ONCE: usize = 4;
+
 /// The service.
 #[derive(Debug, Clone)]
 pub struct EnrollmentService {
     enrolments: Enrolments,
+    turns: Arc<Semaphore>,
 }
 
 impl EnrollmentService {
     /// Over the fleet's authority, as a tonic service with the limits of the protocol.
     #[must_use]
     pub fn server(enrolments: Enrolments) -> EnrollmentServer<Self> {
-        EnrollmentServer::new(Self { enrolments }).max_decoding_message_size(MESSAGE)
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        EnrollmentServer::new(Self { enrolments, turns }).max_decoding_message_size(MESSAGE)
+    }
+}
+
+impl EnrollmentService {
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.turns.acquire().await.map_err(|_| Status::unavailable("the control plane ends"))
     }
 }
 
@@ -28,12 +42,14 @@ impl EnrollmentService {
 impl Enrollment for EnrollmentService {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let EnrollRequest { join_token, csr_der, facts } = request.into_inner();
+        let _turn = self.turn().await?;
         let enrolled = self.enrolments.enroll(&join_token, &csr_der, facts).await.map_err(|error| status(&error))?;
         Ok(Response::new(answer(enrolled)))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {
         let RenewRequest { csr_der, proof, certificate_der } = request.into_inner();
+        let _turn = self.turn().await?;
         let enrolled =
             self.enrolments.renew(&certificate_der, &csr_der, &proof).await.map_err(|error| status(&error))?;
         Ok(Response::new(answer(enrolled)))

@@ -19,6 +19,7 @@ use http::{Extensions, HeaderMap, Request, Response};
 use parking_lot::Mutex;
 use shared::kernel::ids::NodeId;
 use shared::kernel::virtual_key::sha256_digest;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 use tonic::Status;
 use tonic::body::Body;
@@ -29,6 +30,8 @@ use super::{turned_away, untrue};
 use crate::fleet::certificates::NodeCertificate;
 use crate::fleet::{Enrolments, JoinRefusal, JoinTokens, Revocations};
 
+/// How many callers are looked up at the same time: of the database's connections, most are for others.
+const CHECKS: usize = 8;
 /// How many tokens are remembered for the time when the database does not answer.
 const REMEMBERED: usize = 1_000;
 /// The Group of the plane in this process.
@@ -143,6 +146,7 @@ struct Fleet {
     known: Mutex<HashMap<[u8; 32], String>>,
     enrolments: Enrolments,
     revocations: Revocations,
+    checks: Semaphore,
 }
 
 impl PeerLayer {
@@ -157,7 +161,8 @@ impl PeerLayer {
     #[must_use]
     pub fn fleet(enrolments: Enrolments, revocations: Revocations) -> Self {
         let tokens = enrolments.tokens();
-        Self { check: Check::Fleet(Arc::new(Fleet { tokens, known: Mutex::default(), enrolments, revocations })) }
+        let (known, checks) = (Mutex::default(), Semaphore::new(CHECKS));
+        Self { check: Check::Fleet(Arc::new(Fleet { tokens, known, enrolments, revocations, checks })) }
     }
 }
 
@@ -183,6 +188,11 @@ impl Check {
 }
 
 impl Fleet {
+    /// Waits until it may ask the database.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.checks.acquire().await.map_err(|_| Status::unavailable("the control plane ends"))
+    }
+
     async fn node(&self, certificate: &[u8]) -> Result<Peer, Status> {
         let certificate = self
             .enrolments
@@ -190,6 +200,7 @@ impl Fleet {
             .check(certificate)
             .map_err(|refusal| Status::unauthenticated(refusal.to_string()))?;
         let node = certificate.node;
+        let _turn = self.turn().await?;
         if self.enrolments.is_shut_out(node, &self.revocations).await {
             return Err(Status::unauthenticated(format!("node {node} was revoked")));
         }
@@ -203,6 +214,7 @@ impl Fleet {
             .and_then(|value| value.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| Status::unauthenticated("`authorization: Bearer gw-join-…` is expected"))?;
         let digest = sha256_digest(token);
+        let _turn = self.turn().await?;
         match self.tokens.verify(token).await {
             Ok(group) => {
                 let mut known = self.known.lock();
