@@ -26,10 +26,10 @@ use tokio::time::{MissedTickBehavior, interval};
 const NODES: usize = 3;
 /// Connections that send one request after the other, as the pools of clients do.
 const KEPT: usize = 10;
-const KEPT_EVERY: Duration = Duration::from_millis(80);
+const KEPT_EVERY: Duration = Duration::from_millis(50);
 /// Requests with a connection of their own.
-const FRESH_EVERY: Duration = Duration::from_millis(25);
-const STREAMS_EVERY: Duration = Duration::from_millis(60);
+const FRESH_EVERY: Duration = Duration::from_millis(20);
+const STREAMS_EVERY: Duration = Duration::from_millis(50);
 const WORDS: [&str; 8] = ["one ", "two ", "three ", "four ", "five ", "six ", "seven ", "eight "];
 const WORD_EVERY: Duration = Duration::from_millis(200);
 
@@ -271,7 +271,7 @@ fn no_request_is_lost_while_every_node_is_replaced() {
         tally.over.store(true, Ordering::Relaxed);
         loading.await.unwrap();
 
-        let lost = tally.lost.lock();
+        let lost = std::mem::take(&mut *tally.lost.lock());
         let (whole, streamed) = (tally.whole.load(Ordering::Relaxed), tally.streamed.load(Ordering::Relaxed));
         assert!(lost.is_empty(), "{} of {} lost: {:#?}\n{}", lost.len(), whole + streamed, lost, balancer.said());
         assert!(whole > 1000 && streamed > 100, "{whole} whole answers, {streamed} streams");
