@@ -1,13 +1,20 @@
-//! A collector of spans: the official OTLP service, in this process.
+//! A collector of spans: the official OTLP service, by gRPC or HTTP, in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 pub use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -24,6 +31,22 @@ pub struct Collector {
 
 #[derive(Clone, Default)]
 struct Taken(Arc<Mutex<Vec<(ExportTraceServiceRequest, String)>>>);
+
+impl Taken {
+    async fn posted(self, request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let of_spans = head.method == "POST"
+            && head.uri.path() == "/v1/traces"
+            && head.headers.get("content-type").is_some_and(|kind| kind == "application/x-protobuf");
+        let mut answer = http::Response::new(Full::default());
+        match ExportTraceServiceRequest::decode(body) {
+            Ok(message) if of_spans => self.0.lock().push((message, format!("{:?}", head.headers))),
+            _ => *answer.status_mut() = http::StatusCode::BAD_REQUEST,
+        }
+        Ok(answer)
+    }
+}
 
 #[tonic::async_trait]
 impl TraceService for Taken {
@@ -47,6 +70,22 @@ impl Collector {
         let server = runtime::runtime().spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             let _ = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
+        });
+        Self { url, taken, server }
+    }
+
+    /// Starts one that takes binary messages by POST instead.
+    pub async fn over_http() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the collector");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let taken = Taken::default();
+        let its = taken.clone();
+        let server = runtime::runtime().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let taken = its.clone();
+                let service = service_fn(move |request| taken.clone().posted(request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
         });
         Self { url, taken, server }
     }

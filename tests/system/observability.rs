@@ -185,8 +185,15 @@ fn each_phase_is_a_child(root: &harness::collector::Span, spans: &[harness::coll
 fn a_call_is_a_tree_of_spans() {
     run(async {
         for mode in MODES {
-            let collector = Collector::start().await;
-            let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()), ("OTEL_SERVICE_NAME", "observed")];
+            let (collector, protocol) = match mode {
+                Mode::Split => (Collector::start().await, "grpc"),
+                Mode::Standalone => (Collector::over_http().await, "http/protobuf"),
+            };
+            let variables = [
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_SERVICE_NAME", "observed"),
+            ];
             let gateway = Gateway::start_with(mode, &variables).await;
             let stage = Stage::chat(&gateway).await;
             let second = Upstream::start().await;

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use metrics::counter;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -14,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connect::connector;
+use super::collector::Collector;
 use super::settings::TraceSettings;
 use super::span::{Span, attribute};
 use crate::runtime::metrics::{Family, FamilyKind};
@@ -44,16 +41,7 @@ pub(super) fn dropped(spans: usize) {
 
 /// Exports until the process stops, and then what is left.
 pub(super) async fn run(settings: TraceSettings, mut waiting: Receiver<Vec<Span>>, ending: Shutdown) {
-    let http = Client::builder(TokioExecutor::new())
-        .http2_only(true)
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .build(connector());
-    let mut exporter = Exporter {
-        client: TraceServiceClient::with_origin(http, settings.endpoint.clone()),
-        settings,
-        was_down: false,
-    };
+    let mut exporter = Exporter { collector: Collector::new(&settings), settings, was_down: false };
     loop {
         let first = tokio::select! {
             first = waiting.recv() => first,
@@ -86,44 +74,27 @@ pub(super) async fn run(settings: TraceSettings, mut waiting: Receiver<Vec<Span>
     }
 }
 
-struct Exporter<C> {
-    client: TraceServiceClient<C>,
+struct Exporter {
+    collector: Collector,
     settings: TraceSettings,
     /// So that a collector that is down is told of once.
     was_down: bool,
 }
 
-impl<C> Exporter<C>
-where
-    C: tonic::client::GrpcService<tonic::body::Body>,
-    C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    <C::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
+impl Exporter {
     async fn export(&mut self, batch: Vec<Span>) {
         let count = batch.len() as u64;
-        let mut request = tonic::Request::new(self.message(batch));
-        *request.metadata_mut() = self.settings.headers.clone();
-        request.set_timeout(self.settings.timeout);
-        let outcome = timeout(self.settings.timeout, self.client.export(request)).await;
-        let failure = match outcome {
-            Ok(Ok(answer)) => {
-                let rejected = answer.into_inner().partial_success.map_or(0, |partial| partial.rejected_spans);
-                let rejected = u64::try_from(rejected).unwrap_or(0).min(count);
-                counter!(SPANS, "result" => "sent").increment(count - rejected);
-                counter!(SPANS, "result" => "failed").increment(rejected);
-                None
-            }
-            Ok(Err(status)) => Some(status.code().description()),
-            Err(_) => Some("no answer in time"),
-        };
-        if let Some(reason) = failure {
-            counter!(SPANS, "result" => "failed").increment(count);
-            if !self.was_down {
-                tracing::warn!(reason, endpoint = %self.settings.endpoint, "the collector does not take spans");
-            }
+        let message = self.message(batch);
+        let taken = self.collector.take(message, &self.settings).await;
+        let rejected = taken.as_ref().map_or(count, |rejected| count.min(*rejected));
+        counter!(SPANS, "result" => "sent").increment(count - rejected);
+        counter!(SPANS, "result" => "failed").increment(rejected);
+        if let Err(reason) = &taken
+            && !self.was_down
+        {
+            tracing::warn!(%reason, endpoint = %self.settings.endpoint, "the collector does not take spans");
         }
-        self.was_down = failure.is_some();
+        self.was_down = taken.is_err();
     }
 
     fn message(&self, spans: Vec<Span>) -> ExportTraceServiceRequest {

@@ -11,9 +11,11 @@
 //! | [`context`] | W3C `traceparent` and `tracestate`, in and out |
 //! | [`span`] | one finished span |
 //! | [`export`] | the queue and the task behind it |
+//! | [`collector`] | one export, by gRPC or HTTP |
 //! | [`reports`] | log lines of level error, sent on to Sentry |
 //! | [`connect`] | HTTP to either of them |
 
+mod collector;
 mod connect;
 pub mod context;
 mod export;

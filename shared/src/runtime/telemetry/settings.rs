@@ -9,10 +9,26 @@ use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 /// How long one export may take, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How spans travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A gRPC service, by custom on port 4317.
+    Grpc,
+    /// A binary message by POST, by custom on port 4318.
+    HttpProtobuf,
+}
+
+/// The port of collectors for HTTP.
+const HTTP_PORT: u16 = 4318;
+/// Where they take spans.
+const HTTP_PATH: &str = "/v1/traces";
+
 /// Where spans go, and which.
 #[derive(Clone)]
 pub struct TraceSettings {
-    /// The collector's OTLP port for gRPC.
+    /// How they travel.
+    pub protocol: Protocol,
+    /// The collector; for HTTP with the path.
     pub endpoint: Uri,
     /// Sent with each export; may hold credentials.
     pub headers: MetadataMap,
@@ -28,13 +44,15 @@ pub struct TraceSettings {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
     /// An address that is none.
-    #[error("{variable} is not the address of a collector: http://HOST:4317 or https://HOST:4317 is expected")]
+    #[error(
+        "{variable} is not the address of a collector: http://HOST:4317 (gRPC) or http://HOST:4318 (HTTP), or the same with https, is expected"
+    )]
     Endpoint {
         /// Which variable.
         variable: &'static str,
     },
-    /// Another protocol than ours.
-    #[error("{variable} is `{value}`: `grpc` is expected, on the collector's port 4317")]
+    /// A protocol that is not spoken.
+    #[error("{variable} is `{value}`: `grpc` or `http/protobuf` is expected")]
     Protocol {
         /// Which variable.
         variable: &'static str,
@@ -85,11 +103,20 @@ impl TraceSettings {
         let endpoint = first(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
         let Some((variable, endpoint)) = endpoint.filter(|_| !off) else { return Ok(None) };
         let endpoint = address(&endpoint).ok_or(TraceError::Endpoint { variable })?;
-        if let Some((variable, value)) = first(["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"])
-            && value != "grpc"
-        {
-            return Err(TraceError::Protocol { variable, value });
-        }
+        let protocol = match first(["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]) {
+            None if endpoint.port_u16() == Some(HTTP_PORT) => Protocol::HttpProtobuf,
+            None => Protocol::Grpc,
+            Some((_, value)) if value == "grpc" => Protocol::Grpc,
+            Some((_, value)) if value == "http/protobuf" => Protocol::HttpProtobuf,
+            Some((variable, value)) => return Err(TraceError::Protocol { variable, value }),
+        };
+        // An endpoint for traces alone is taken as it stands; the one for everything lacks their path.
+        let endpoint = match protocol {
+            Protocol::HttpProtobuf if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" => {
+                below(&endpoint, HTTP_PATH).ok_or(TraceError::Endpoint { variable })?
+            }
+            _ => endpoint,
+        };
         let headers = match first(["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) {
             Some((variable, text)) => headers(&text).ok_or(TraceError::Headers { variable })?,
             None => MetadataMap::new(),
@@ -100,7 +127,7 @@ impl TraceSettings {
         };
         let sampler = Sampler::read(get("OTEL_TRACES_SAMPLER"), get("OTEL_TRACES_SAMPLER_ARG"))?;
         let resource = resource(service, get("OTEL_SERVICE_NAME"), get("OTEL_RESOURCE_ATTRIBUTES"));
-        Ok(Some(Self { endpoint, headers, timeout, sampler, resource }))
+        Ok(Some(Self { protocol, endpoint, headers, timeout, sampler, resource }))
     }
 }
 
@@ -110,6 +137,10 @@ fn address(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     (matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty()))
         .then_some(uri)
+}
+
+fn below(base: &Uri, path: &str) -> Option<Uri> {
+    format!("{}{path}", base.to_string().trim_end_matches('/')).parse().ok()
 }
 
 /// `name=value,name=value`, values percent-encoded where they hold a comma.

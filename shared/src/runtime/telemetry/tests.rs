@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::context::{SpanContext, TRACEPARENT, TRACESTATE, incoming, new_trace, state};
-use super::settings::{Sampler, TraceSettings};
+use super::settings::{Protocol, Sampler, TraceSettings};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -100,7 +100,7 @@ fn the_environment_decides() {
     );
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://x"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "canary"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
@@ -110,6 +110,22 @@ fn the_environment_decides() {
     }
     let share = read(&[endpoint, ("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")]);
     assert!(share.err().unwrap().contains("OTEL_TRACES_SAMPLER_ARG"));
+}
+
+#[test]
+fn both_protocols_find_their_way() {
+    let all = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let (traces, protocol) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL");
+    for (variables, expected, way) in [
+        (&[(all, "http://c:4317")][..], "http://c:4317/", Protocol::Grpc),
+        (&[(all, "http://c:4318")], "http://c:4318/v1/traces", Protocol::HttpProtobuf),
+        (&[(all, "http://c:4318"), (protocol, "grpc")], "http://c:4318/", Protocol::Grpc),
+        (&[(all, "https://c/otlp/"), (protocol, "http/protobuf")], "https://c/otlp/v1/traces", Protocol::HttpProtobuf),
+        (&[(traces, "http://c:4318/mine"), (all, "http://d")], "http://c:4318/mine", Protocol::HttpProtobuf),
+    ] {
+        let settings = read(variables).unwrap().unwrap();
+        assert_eq!((settings.endpoint.to_string().as_str(), settings.protocol), (expected, way));
+    }
 }
 
 #[test]
