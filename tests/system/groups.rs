@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::admin::{Admin, number, provider_body, unlimited};
 use harness::client::Client;
-use harness::gateway::{ENFORCED_WITHIN, MASTER_KEY, control_plane_launch, data_plane_launch};
+use harness::gateway::{ENFORCED_WITHIN, MASTER_KEY, control_plane_launch, data_plane_launch, standalone_launch};
 use harness::paths;
 use harness::postgres::Database;
 use harness::process::{Process, Ready};
@@ -191,6 +191,31 @@ fn a_router_moves_between_groups() {
         us.client.post("/v1/chat/completions", &chat(&scene.us.1)).send().await.expect(200);
         assert_eq!(rejected(&scene.admin).await, Vec::<Value>::new());
         assert!(!control.said().contains("a new epoch"), "{}", control.said());
+    });
+}
+
+/// A configuration file names Groups too; standalone is of the Group `default`.
+#[test]
+fn a_file_names_groups() {
+    run(async {
+        let (database, folder) = (Database::migrated().await, paths::folder("groups-file"));
+        let file = folder.join("gatewright.yml");
+        let model = |name: &str, groups: &str| {
+            format!(
+                "  - name: {name}\n    type: text-generation\n    groups: {groups}\n    providers:\n      - type: mock\n        \
+                 url: mock://local\n        model_name: m\n"
+            )
+        };
+        let models = format!("models:\n{}{}", model("here", "[default, eu]"), model("there", "[eu]"));
+        let settings = format!("settings:\n  auth_master_key: {MASTER_KEY}\n  auth_master_key_inference: true\n");
+        std::fs::write(&file, format!("{models}{settings}")).unwrap();
+        let process = standalone_launch(&database, &folder).flag("--config", &file).start();
+        let ready = process.ready().await;
+        let client = Client::new(&ready.public).bearer(MASTER_KEY);
+        client.post("/v1/chat/completions", &chat("here")).send().await.expect(200);
+        client.post("/v1/chat/completions", &chat("there")).send().await.expect(404);
+        let routers = Admin::new(&ready.public, MASTER_KEY).read("routers?name=there").await;
+        assert_eq!(routers["data"][0]["groups"], json!(["eu"]), "{routers}");
     });
 }
 

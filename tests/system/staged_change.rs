@@ -129,6 +129,12 @@ fn a_change_reaches_some_nodes_first() {
         assert_eq!((&provider["model_name"], &provider["credential"]), (&json!("next-model"), &json!("stored")));
         scene.admin().get(&format!("candidates/{}", candidate["id"])).await.expect(404);
 
+        // And taken back like any other revision.
+        let promotion = scene.admin().read("audit?kind=candidate&operation=promote").await;
+        let revision = &promotion["data"][0]["revision"];
+        scene.admin().post("revisions/rollback", &json!({"revisions": [revision]})).await.expect(200);
+        scene.until("both are as they were", UPSTREAM_MODEL, UPSTREAM_MODEL).await;
+
         let audit = scene.admin().read("audit?kind=candidate&sort_order=asc").await;
         let operations: Vec<&str> =
             audit["data"].as_array().unwrap().iter().map(|line| line["operation"].as_str().unwrap()).collect();
@@ -156,6 +162,8 @@ fn the_catalog_counts_before_what_was_staged_on_it() {
             .change(&format!("providers/{}", scene.stage.provider_id), &json!({"model_name": "hot-fix"}))
             .await;
         scene.until("the fix is everywhere", "hot-fix", "hot-fix").await;
+        let metrics = Client::new(&gateway.operations_urls()[1]).get("/metrics").send().await.text();
+        assert!(metrics.contains("gatewright_catalog_candidates{state=\"stale\"} 1"), "{metrics}");
         assert_eq!(scene.read(&candidate).await["stale"], true);
         let refused = scene.admin().post(&format!("candidates/{}/promote", candidate["id"]), &json!({})).await;
         let error = refused.expect_error(409, "stale_candidate");

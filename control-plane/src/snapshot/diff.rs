@@ -43,7 +43,7 @@ impl Diff {
     #[must_use]
     pub fn full(snapshot: &Snapshot, view: &View) -> Self {
         let seen = view.at(snapshot);
-        Self { upserts: seen.references().into_iter().filter_map(|one| seen.get(one)).collect(), deletes: Vec::new() }
+        Self { upserts: seen.references().filter_map(|one| seen.get(one)).collect(), deletes: Vec::new() }
     }
 
     /// From one snapshot to a later one. What both share costs nothing.

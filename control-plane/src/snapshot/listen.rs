@@ -16,8 +16,11 @@ const DEBOUNCE: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_secs(3);
 /// How often a lost notification channel is opened again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
-/// A read that takes longer is given up; the statements have timeouts of their own.
-const LONGEST_READ: Duration = Duration::from_secs(300);
+/// A read that takes longer is given up: statements have timeouts of their own, but a connection whose other side is gone
+/// without a word waits for ever. Each read that was given up doubles the patience with the next one.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(10);
+/// The most patience, and that with the first read, which reads everything.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Follows the head of the catalog.
 pub struct Watcher {
@@ -26,13 +29,14 @@ pub struct Watcher {
     publisher: Publisher,
     /// Whether the last read failed, so that an outage is logged twice and not each second.
     failing: bool,
+    patience: Duration,
 }
 
 impl Watcher {
     /// Over the database.
     #[must_use]
     pub const fn new(store: Store, builder: Builder, publisher: Publisher) -> Self {
-        Self { store, builder, publisher, failing: false }
+        Self { store, builder, publisher, failing: false, patience: LONGEST_PATIENCE }
     }
 
     /// Follows until the process stops.
@@ -83,10 +87,11 @@ impl Watcher {
         let built = match &base {
             // The cheap question first: one row, no transaction.
             Some(base) if self.head().await == Some(base.head()) => Ok(Ok(None)),
-            base => timeout(LONGEST_READ, self.builder.build(base.as_deref())).await,
+            base => timeout(self.patience, self.builder.build(base.as_deref())).await,
         };
         match built {
             Ok(Ok(snapshot)) => {
+                self.patience = SHORTEST_PATIENCE;
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the catalog can be read again");
                 }
@@ -98,7 +103,10 @@ impl Watcher {
                 }
             }
             Ok(Err(error)) => self.failed(&error),
-            Err(elapsed) => self.failed(&elapsed),
+            Err(elapsed) => {
+                self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
+                self.failed(&elapsed);
+            }
         }
     }
 

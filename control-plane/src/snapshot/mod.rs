@@ -45,6 +45,8 @@ const REVISION: &str = "gatewright_catalog_revision";
 const FAILURES: &str = "gatewright_catalog_read_failures_total";
 /// Rows and secrets that could not be read.
 const UNREADABLE: &str = "gatewright_catalog_unreadable";
+/// Staged changes.
+const CANDIDATES: &str = "gatewright_catalog_candidates";
 /// How long a read takes.
 const READ: &str = "gatewright_catalog_read_seconds";
 
@@ -67,6 +69,12 @@ pub const FAMILIES: &[Family] = &[
         kind: FamilyKind::Gauge,
         labels: &[],
         help: "Rows and secrets of the catalog that could not be read at the last read of each.",
+    },
+    Family {
+        name: CANDIDATES,
+        kind: FamilyKind::Gauge,
+        labels: &["state"],
+        help: "Staged changes that are published: fresh ones, and stale ones, which nobody is told since the catalog was changed beneath them.",
     },
     Family {
         name: READ,

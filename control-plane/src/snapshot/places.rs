@@ -44,6 +44,18 @@ struct Sums {
 }
 
 impl Sums {
+    fn leave(&mut self, reference: Ref, told: Option<(u64, Place<'_>)>) {
+        if let Some((version, place)) = told {
+            self.change(&place, |sum| sum.remove(reference.kind, reference.id, version));
+        }
+    }
+
+    fn join(&mut self, reference: Ref, told: Option<(u64, Place<'_>)>) {
+        if let Some((version, place)) = told {
+            self.change(&place, |sum| sum.add(reference.kind, reference.id, version));
+        }
+    }
+
     fn change(&mut self, place: &Place<'_>, change: impl Fn(&mut Digest)) {
         match place {
             Place::Everywhere => change(&mut self.everywhere),
@@ -89,22 +101,27 @@ impl Places {
         let homes = self.homes.edited(rehomed(old, new));
         let families = self.families.edited(self.married(old, new, &homes));
         let mut next = Self { groups, families, homes, ..self.clone() };
-        let mut touched: Vec<Ref> =
-            new.resources.changes_since(old.resources, Arc::ptr_eq).map(|change| change.key).collect();
-        touched.extend(new.secrets.changes_since(old.secrets, Arc::ptr_eq).map(|change| secret(change.key)));
-        touched.extend(next.moved_since(self));
-        touched.sort_unstable();
-        touched.dedup();
+        let moved: BTreeSet<Ref> = next.moved_since(self).into_iter().collect();
         let mut sums = Sums { everywhere: self.everywhere.clone(), restricted: BTreeMap::clone(&self.restricted) };
-        for reference in touched {
-            if let Some(version) = old.version(reference) {
-                let place = self.place(old, reference);
-                sums.change(&place, |sum| sum.remove(reference.kind, reference.id, version));
+        for change in new.resources.changes_since(old.resources, Arc::ptr_eq) {
+            if !moved.contains(&change.key) {
+                let home = |encoded: &Arc<Encoded>| encoded.home;
+                sums.leave(change.key, change.old.map(|old| (old.version, self.place(change.key, home(old)))));
+                sums.join(change.key, change.new.map(|new| (new.version, next.place(change.key, home(new)))));
             }
-            if let Some(version) = new.version(reference) {
-                let place = next.place(new, reference);
-                sums.change(&place, |sum| sum.add(reference.kind, reference.id, version));
+        }
+        for change in new.secrets.changes_since(old.secrets, Arc::ptr_eq) {
+            let reference = secret(change.key);
+            if !moved.contains(&reference) {
+                let home = next.homes.get(&change.key).copied();
+                sums.leave(reference, change.old.map(|old| (old.version, self.place(reference, home))));
+                sums.join(reference, change.new.map(|new| (new.version, next.place(reference, home))));
             }
+        }
+        for reference in moved {
+            let (from, to) = (self.home(old, reference), next.home(new, reference));
+            sums.leave(reference, old.version(reference).map(|version| (version, self.place(reference, from))));
+            sums.join(reference, new.version(reference).map(|version| (version, next.place(reference, to))));
         }
         sums.restricted.retain(|_, digest| *digest != Digest::default());
         (next.everywhere, next.restricted) = (sums.everywhere, Arc::new(sums.restricted));
@@ -170,8 +187,9 @@ impl Places {
         edited.collect()
     }
 
-    fn place(&self, held: Held<'_>, reference: Ref) -> Place<'_> {
-        match (reference.kind, self.home(held, reference)) {
+    /// Who is told a resource that belongs to this router, or to none.
+    fn place(&self, reference: Ref, home: Option<Uuid>) -> Place<'_> {
+        match (reference.kind, home) {
             (_, Some(router)) => self.groups.get(&router).map_or(Place::Everywhere, |groups| Place::Groups(groups)),
             (Kind::Secret, None) if reference.id == PEPPER_ID => Place::Everywhere,
             // A credential that no provider is known to use is nobody's business.
@@ -185,7 +203,8 @@ impl Places {
         match reference.kind {
             Kind::Router => Some(reference.id),
             Kind::Secret => self.homes.get(&reference.id).copied(),
-            _ => held.resources.get(&reference).and_then(|encoded| encoded.home),
+            Kind::Provider | Kind::Limit => held.resources.get(&reference).and_then(|encoded| encoded.home),
+            _ => None,
         }
     }
 
@@ -196,7 +215,7 @@ impl Places {
 
     /// Whether the nodes of a Group are told of a resource.
     pub(super) fn tells(&self, held: Held<'_>, reference: Ref, group: &str) -> bool {
-        match self.place(held, reference) {
+        match self.place(reference, self.home(held, reference)) {
             Place::Everywhere => true,
             Place::Groups(groups) => groups.iter().any(|one| one == group),
             Place::Nowhere => false,

@@ -75,6 +75,10 @@ impl Publisher {
         let dropped: Vec<_> = history.drain(..excess).collect();
         drop(history);
         metrics::gauge!(super::REVISION).set(precise(snapshot.head().revision.0));
+        let (fresh, stale): (Vec<_>, Vec<_>) =
+            snapshot.candidates().iter().partition(|candidate| candidate.is_fresh(&snapshot));
+        metrics::gauge!(super::CANDIDATES, "state" => "fresh").set(precise(fresh.len() as u64));
+        metrics::gauge!(super::CANDIDATES, "state" => "stale").set(precise(stale.len() as u64));
         self.inner.current.send_replace(Some(snapshot));
         drop(dropped);
     }

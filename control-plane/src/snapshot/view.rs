@@ -1,6 +1,6 @@
 //! What of the catalog one node is told: what its Group serves, and of staged changes those that its labels choose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -111,8 +111,10 @@ impl Seen<'_> {
     }
 
     /// Names of everything that may be told.
-    pub(super) fn references(&self) -> BTreeSet<Ref> {
-        self.snapshot.references().chain(self.staged.keys().copied()).collect()
+    pub(super) fn references(&self) -> impl Iterator<Item = Ref> + '_ {
+        let held = self.snapshot.held();
+        let added = self.staged.keys().copied().filter(move |staged| held.version(*staged).is_none());
+        self.snapshot.references().chain(added)
     }
 
     /// Names of what stands in the place of the catalog's.

@@ -44,6 +44,8 @@ pub enum StagedContent {
     Sealed(Box<SealedSecret>),
 }
 
+type Labels = Json<BTreeMap<String, String>>;
+
 #[derive(FromRow)]
 struct Entry {
     candidate_id: Uuid,
@@ -74,7 +76,7 @@ impl SnapshotReader {
     /// # Errors
     /// [`StoreError`].
     pub async fn candidates(&mut self) -> Result<Vec<Candidate>, StoreError> {
-        let known: Vec<(Uuid, i64, Json<BTreeMap<String, String>>)> =
+        let known: Vec<(Uuid, i64, Labels)> =
             sqlx::query_as("SELECT id, number, labels FROM candidates ORDER BY number")
                 .fetch_all(&mut *self.tx)
                 .await?;
