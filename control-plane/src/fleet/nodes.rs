@@ -262,6 +262,12 @@ impl Nodes {
 impl NodeSession {
     /// Notes a sign of life.
     pub fn seen(&self, pulse: NodePulse) {
+    /// Which node it is.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.node
+    }
+
         self.change(|status| status.pulse = pulse);
     }
 

@@ -89,6 +89,7 @@ impl Peer {
         match self {
             Self::Node(peer) if peer.certificate.node != node => {
                 untrue("sender");
+                tracing::warn!(node = %peer.certificate.node, claimed = %node, "a node speaks in the name of another");
                 Err(Status::permission_denied(format!(
                     "node_id is {node}, and the certificate is that of {}",
                     peer.certificate.node

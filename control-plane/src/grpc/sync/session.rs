@@ -72,6 +72,8 @@ pub(super) struct Session {
     resync: bool,
     /// Messages since the last look.
     messages: u32,
+    /// It said something that cannot be true.
+    doubted: bool,
     heard: Instant,
     beaten: Instant,
 }
@@ -99,6 +101,7 @@ impl Session {
             nacked: false,
             resync: false,
             messages: 0,
+            doubted: false,
             heard: Instant::now(),
             beaten: Instant::now(),
         }
@@ -214,7 +217,7 @@ impl Session {
         self.heard = Instant::now();
         self.messages = self.messages.saturating_add(1);
         if self.messages > MOST_MESSAGES {
-            untrue("flood");
+            self.untrue("flood");
             return Err(Status::resource_exhausted("more messages than a node has to say"));
         }
         match message {
@@ -226,7 +229,7 @@ impl Session {
                 if is_answer {
                     self.refused(&nack.reason);
                 } else {
-                    untrue("nack");
+                    self.untrue("nack");
                 }
             }
             node_message::Message::Ack(ack) => self.answered(ack),
@@ -236,7 +239,7 @@ impl Session {
 
     /// A node cannot decide by a revision that it was not told and did not bring along. Of another lineage nobody here
     /// can say.
-    fn pulse(&self, heartbeat: &NodeHeartbeat) {
+    fn pulse(&mut self, heartbeat: &NodeHeartbeat) {
         let mut pulse = read_pulse(heartbeat);
         let acknowledged = self.acknowledged.as_ref().map_or(0, |held| held.head().revision.0);
         let told = match (&self.flow, &self.holds) {
@@ -249,7 +252,7 @@ impl Session {
         let same_lineage = epoch.is_some_and(|epoch| heartbeat.epoch == epoch.uuid().as_bytes());
         if pulse.revision > acknowledged.max(told) {
             if same_lineage {
-                untrue("heartbeat");
+                self.untrue("heartbeat");
             }
             pulse.revision = acknowledged;
         }
@@ -257,11 +260,11 @@ impl Session {
     }
 
     fn answered(&mut self, ack: Ack) {
-        let Flow::Waiting { target, since } = &self.flow else { return untrue("ack") };
+        let Flow::Waiting { target, since } = &self.flow else { return self.untrue("ack") };
         let (target, since) = (Arc::clone(target), *since);
         let head = target.head();
         if ack.revision != head.revision.0 || ack.epoch != head.epoch.uuid().as_bytes() {
-            return untrue("ack");
+            return self.untrue("ack");
         }
         let digest = digest_from_wire(&ack.digest.unwrap_or_default());
         if digest != Some(self.view.digest(&target)) {
@@ -277,6 +280,14 @@ impl Session {
         self.holds = if std::mem::take(&mut self.resync) { Holds::Nothing } else { Holds::Snapshot(target) };
         self.flow = Flow::Idle;
         self.nacked = false;
+    }
+
+    /// Counts what cannot be true. Told once for each connection: who lies does so often.
+    fn untrue(&mut self, what: &'static str) {
+        untrue(what);
+        if !std::mem::replace(&mut self.doubted, true) {
+            tracing::warn!(node = %self.node.id(), what, "a node said something that cannot be true; it is ignored");
+        }
     }
 
     /// Everything once, then nothing more.
