@@ -1,6 +1,7 @@
 //! The names of a request, in and out.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use shared::kernel::clock::FleetTime;
 use shared::kernel::ids::CallId;
 use shared::runtime::telemetry::{context, traces};
 
@@ -9,9 +10,10 @@ use crate::exchange::context::Ids;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CALL_ID: HeaderName = HeaderName::from_static("x-gatewright-call-id");
 
-/// The names of a request: the caller's own id is kept when nothing in it can be mistaken for something else.
-pub(super) fn ids(headers: &HeaderMap) -> Ids {
-    let call = CallId::generate();
+/// The names of a request: the caller's own id is kept when nothing in it can be mistaken for something else. The time in
+/// ours is the fleet's, because the ledger takes no records from another time.
+pub(super) fn ids(headers: &HeaderMap, now: FleetTime) -> Ids {
+    let call = CallId::generate_at(now);
     let request = own_id(headers).map_or_else(|| call.to_string(), str::to_owned);
     let span = traces().map(|traces| traces.begin(headers));
     let trace = match &span {
@@ -47,7 +49,7 @@ mod tests {
     fn of(name: &'static str, value: &'static str) -> Ids {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        ids(&headers)
+        ids(&headers, FleetTime::from_unix_millis(1_700_000_000_000))
     }
 
     #[test]
@@ -59,13 +61,20 @@ mod tests {
             let Ok(value) = HeaderValue::from_bytes(odd.as_bytes()) else { continue };
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, value);
-            let ids = ids(&headers);
+            let ids = ids(&headers, FleetTime::default());
             assert_eq!(ids.request, ids.call.to_string(), "{odd}");
         }
         let mut two = HeaderMap::new();
         two.append(REQUEST_ID, HeaderValue::from_static("one"));
         two.append(REQUEST_ID, HeaderValue::from_static("two"));
-        assert_eq!(ids(&two).request.len(), 36);
+        assert_eq!(ids(&two, FleetTime::default()).request.len(), 36);
+    }
+
+    #[test]
+    fn our_ids_hold_the_time_of_the_fleet() {
+        let ids = ids(&HeaderMap::new(), FleetTime::from_unix_millis(1_700_000_000_123));
+        let (seconds, nanos) = ids.call.uuid().get_timestamp().map(|time| time.to_unix()).unwrap_or_default();
+        assert_eq!((seconds, nanos), (1_700_000_000, 123_000_000));
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl PublicService {
     {
         let begun = Instant::now();
         let (parts, body) = request.into_parts();
-        let ids = headers::ids(&parts.headers);
+        let ids = headers::ids(&parts.headers, self.services.clock.now());
         let (method, version, clock) = (parts.method.clone(), parts.version, self.services.clock.clone());
         let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
         let peer = client.or_else(|| parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip()));
