@@ -28,10 +28,21 @@ pub(super) struct Found {
 /// Of one boot.
 #[derive(Debug, Default)]
 struct Seen {
-    records: u64,
     last_ordinal: u64,
+    /// Numbers of records that are not there: first and last of each gap. What came before the first file that is left
+    /// is one too.
+    gaps: Vec<(u64, u64)>,
     /// The last moment known, in microseconds of fleet time: it was alive then.
     alive_us: i64,
+}
+
+impl Seen {
+    /// How many records there are beyond a number: what was damaged is never sent, so it is not waited for.
+    fn left_after(&self, acknowledged: u64) -> u64 {
+        let beyond = |first: u64, last: u64| (last + 1).saturating_sub(first.max(acknowledged + 1));
+        let missing: u64 = self.gaps.iter().map(|(first, last)| beyond(*first, *last)).sum();
+        beyond(1, self.last_ordinal).saturating_sub(missing)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +99,10 @@ impl Recovery {
                 let (call, record) = decode(record)?;
                 let latency = i64::try_from(record.latency_us).unwrap_or(i64::MAX);
                 seen.alive_us = seen.alive_us.max(record.started_unix_us.saturating_add(latency));
-                seen.records += 1;
+                let expected = seen.last_ordinal + 1;
+                if ordinal > expected {
+                    seen.gaps.push((expected, ordinal - 1));
+                }
                 seen.last_ordinal = seen.last_ordinal.max(ordinal);
                 self.open.remove(&call);
             }
@@ -105,9 +119,7 @@ impl Recovery {
 
     fn end(self, found: &mut Found) {
         let Self { open, boots, acknowledged } = self;
-        let left = |(boot, seen): (&BootId, &Seen)| {
-            seen.last_ordinal.saturating_sub(acknowledged.get(boot).copied().unwrap_or(0)).min(seen.records)
-        };
+        let left = |(boot, seen): (&BootId, &Seen)| seen.left_after(acknowledged.get(boot).copied().unwrap_or(0));
         found.unacknowledged = boots.iter().map(left).sum();
         found.open = open
             .into_values()

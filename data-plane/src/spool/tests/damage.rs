@@ -112,6 +112,7 @@ fn damage_between_records_is_counted_and_put_aside() {
     while let Some(batch) = reader.next_batch(500) {
         reader.acknowledge(batch.boot, batch.seq);
     }
+    assert_eq!(reader.backlog(), 0, "what cannot be sent is not waited for");
     assert_eq!(folder.segments().len(), 1);
     assert!(path.with_extension("damaged").exists(), "kept for whoever wants to look");
 }
