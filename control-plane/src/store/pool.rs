@@ -7,6 +7,8 @@ use shared::kernel::ids::{Epoch, Revision};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool, Postgres};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -16,6 +18,11 @@ pub const SCHEMA: &str = "gatewright";
 
 /// The channel on which a commit of the catalog is announced, with the revision as its text.
 pub const CATALOG_CHANNEL: &str = "gatewright_catalog";
+
+/// A connection that takes longer to answer the simplest question is given up: its other side may be gone without a word.
+const LONGEST_CHECK: Duration = Duration::from_millis(700);
+/// The same for one that somebody gave up in the middle of something, which may first have to be undone.
+const LONGEST_RELEASE: Duration = Duration::from_secs(5);
 
 /// How the pool behaves.
 #[derive(Debug, Clone)]
@@ -59,7 +66,7 @@ impl Store {
     /// [`StoreError::BadUrl`], [`StoreError::Refused`] or [`StoreError::Unavailable`]; none of them holds the password.
     pub async fn connect(url: &str, options: PoolOptions) -> Result<Self, StoreError> {
         let connect = parse(url)?;
-        let timeout = options.statement_timeout.as_millis().to_string();
+        let statement_timeout = options.statement_timeout.as_millis().to_string();
         let pool = PgPoolOptions::new()
             .max_connections(options.size.max(1))
             .acquire_timeout(options.acquire_timeout)
@@ -67,14 +74,14 @@ impl Store {
             // The check below is a round trip already.
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
-                let timeout = timeout.clone();
+                let statement_timeout = statement_timeout.clone();
                 Box::pin(async move {
                     // Statements rather than startup parameters: poolers in front of Postgres refuse those.
                     sqlx::query(
                         "SELECT set_config('search_path', $1, false), set_config('statement_timeout', $2, false)",
                     )
                     .bind(SCHEMA)
-                    .bind(timeout)
+                    .bind(statement_timeout)
                     .execute(connection)
                     .await?;
                     Ok(())
@@ -83,19 +90,22 @@ impl Store {
             // A primary that was demoted under us still answers pings.
             .before_acquire(|connection, _| {
                 Box::pin(async move {
-                    let read_only: String =
-                        sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
+                    let question = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection);
+                    let read_only: String = timeout(LONGEST_CHECK, question).await.map_err(silent)??;
                     Ok(read_only != "on")
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    timeout(LONGEST_RELEASE, connection.ping()).await.map_err(silent)??;
+                    Ok(true)
                 })
             })
             .connect_lazy_with(connect.clone());
         // Through a plain connection first: the pool retries a refused password until its timeout and then hides it.
-        let first = tokio::time::timeout(
-            options.acquire_timeout.max(Duration::from_secs(5)),
-            PgConnection::connect_with(&connect),
-        )
-        .await
-        .map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))??;
+        let first = timeout(options.acquire_timeout.max(Duration::from_secs(5)), PgConnection::connect_with(&connect))
+            .await
+            .map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))??;
         first.close().await?;
         Ok(Self { pool, options: connect })
     }
@@ -170,6 +180,11 @@ impl Store {
     pub(super) fn user(&self) -> &str {
         self.options.get_username()
     }
+}
+
+/// What a connection that says nothing is to the pool.
+fn silent(_: Elapsed) -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 /// Reads the head inside whatever transaction the connection is in.

@@ -1,12 +1,19 @@
 //! Takes batches of records in, each exactly once.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use shared::kernel::ids::{BootId, NodeId};
 use shared::usage::UsageRecord;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::UsageRow;
 use crate::store::{Store, StoreError};
+
+/// Longer than the server's own timeout of a statement: the connection is dead without knowing it, and whether the batch
+/// was taken in is not known. Its node sends it again.
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// What one node sent at once.
 #[derive(Debug, Clone)]
@@ -36,14 +43,17 @@ impl Store {
             id: batch.node.to_string(),
             reason: error.to_string(),
         })?;
-        let fresh: i64 = sqlx::query_scalar(include_str!("ingest.sql"))
+        let taken = sqlx::query_scalar(include_str!("ingest.sql"))
             .bind(text)
             .bind(batch.node.uuid())
             .bind(batch.boot.uuid())
             .bind(i64::try_from(batch.seq).unwrap_or(i64::MAX))
             .bind(keep_from.map_or_else(Uuid::nil, smallest_id_at))
-            .fetch_one(self.pool())
-            .await?;
+            .fetch_one(self.pool());
+        let fresh: i64 = match timeout(LONGEST, taken).await {
+            Ok(fresh) => fresh?,
+            Err(_) => return Err(StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+        };
         Ok(u64::try_from(fresh).unwrap_or(0))
     }
 }
