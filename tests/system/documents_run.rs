@@ -67,6 +67,7 @@ fn the_operations_guide() {
         ("gatewright-control-plane", &["serve", "--help"]),
         ("gatewright-control-plane", &["join-token", "create", "--help"]),
         ("gatewright-control-plane", &["candidates", "create", "--help"]),
+        ("gatewright-control-plane", &["revisions", "rollback", "--help"]),
         ("gatewright-data-plane", &["--help"]),
     ]
     .iter()

@@ -574,6 +574,7 @@ fn messages(node: &ByHand, step: &Step, told: Option<&Told>, newest: &Told) -> V
                 usage_backlog: of.all,
                 upstreams: vec![UpstreamHealth { in_flight: of.all, ..Default::default() }; of.upstreams],
                 epoch: last.begin.epoch.clone(),
+                drained: false,
             };
             (node_message::Message::Heartbeat(heartbeat), of.times)
         }

@@ -114,6 +114,10 @@ fn changes_orders_and_the_view_cross_control_planes() {
         })
         .await;
         assert_eq!((status(&there, &body).await, node.ended().is_none()), (200, true), "it goes on serving");
+        eventually("it is shown as drained", Duration::from_secs(5), || async {
+            live(&gateway.admin(), 2).await.iter().any(|node| node["id"] == id && node["drained"] == true).then_some(())
+        })
+        .await;
         order(json!({"command": "undrain"})).await;
         eventually("the node is ready again", Duration::from_secs(5), || async {
             (readiness.get("/readyz").send().await.status == 200).then_some(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::admin::{Admin, number, provider_body};
+use harness::admin::{Admin, number, provider_body, unlimited};
 use harness::client::Client;
 use harness::gateway::{
     ENFORCED_WITHIN, Gateway, MASTER_KEY, control_plane_launch, data_plane_launch, join_token, standalone_launch,
@@ -10,6 +10,7 @@ use harness::gateway::{
 use harness::postgres::Database;
 use harness::process::Launch;
 use harness::stage::{PROVIDER_KEY, Stage};
+use harness::upstream::Upstream;
 use harness::{eventually, paths, run, unique};
 use serde_json::{Value, json};
 
@@ -225,6 +226,62 @@ fn what_was_deleted_comes_back_whole() {
         // Every node holds what the database holds, by digest.
         let fleet = admin.read("fleet").await;
         assert!(fleet["data"].as_array().unwrap().iter().all(|node| node["rejected"] == json!([])), "{fleet}");
+    });
+}
+
+#[test]
+fn an_address_comes_back_with_its_credential() {
+    run(async {
+        let gateway = Gateway::standalone().await;
+        let stage = Stage::chat(&gateway).await;
+        let (admin, body, elsewhere) = (stage.admin(), stage.chat_body(), Upstream::start().await);
+        let place = format!("providers/{}", stage.provider_id);
+        // First something else of the same provider, so that its envelope follows from the address alone.
+        admin.change(&place, &json!({"weight": 2})).await;
+        let weighed = head(&admin).await;
+        admin.change(&place, &json!({"url": elsewhere.url(), "key": "sk-elsewhere-77"})).await;
+        eventually("calls go elsewhere", ENFORCED_WITHIN, || async {
+            stage.client().post("/v1/chat/completions", &body).send().await.expect(200);
+            (elsewhere.calls() > 0).then_some(())
+        })
+        .await;
+        back(&admin, &json!({"revisions": [weighed], "force": true})).await;
+        let calls = stage.upstream.calls();
+        eventually("calls go to the first address", ENFORCED_WITHIN, || async {
+            stage.client().post("/v1/chat/completions", &body).send().await.expect(200);
+            (stage.upstream.calls() > calls).then_some(())
+        })
+        .await;
+        let sent = stage.upstream.seen().last().unwrap().headers["authorization"].clone();
+        assert_eq!(sent, format!("Bearer {PROVIDER_KEY}"));
+    });
+}
+
+#[test]
+fn limits_come_back_in_their_place() {
+    run(async {
+        let gateway = Gateway::standalone().await;
+        let admin = gateway.admin();
+        let (router, _) = admin.router("text-generation").await;
+        let role = format!("roles/{}", admin.role(&[], &unlimited(router)).await);
+        let before = steady(admin.read(&role).await);
+        admin.change(&role, &json!({"limits": []})).await;
+        let emptied = head(&admin).await;
+        let other = json!([{"router_id": router, "type": "rpm", "value": 5}]);
+        admin.change(&role, &json!({"limits": other})).await;
+        let done = back(&admin, &json!({"revisions": [emptied], "force": true})).await;
+        assert_eq!(steady(admin.read(&role).await), before, "{done}");
+        assert!(done["overridden"].to_string().contains("limit"), "{done}");
+        // A name that moved from one role to another goes back with both.
+        let names = [admin.read(&role).await["name"].clone(), json!(unique("role"))];
+        let second = number(&admin.create("roles", &json!({"name": names[1], "permissions": []})).await);
+        let begun = head(&admin).await;
+        admin.change(&role, &json!({"name": unique("parked")})).await;
+        admin.change(&format!("roles/{second}"), &json!({"name": names[0]})).await;
+        admin.change(&role, &json!({"name": names[1]})).await;
+        back(&admin, &json!({"from": begun + 1})).await;
+        assert_eq!(admin.read(&role).await["name"], names[0]);
+        assert_eq!(admin.read(&format!("roles/{second}")).await["name"], names[1]);
     });
 }
 

@@ -106,6 +106,8 @@ pub struct NodePulse {
     pub config_age: Duration,
     /// Usage records not acknowledged yet.
     pub usage_backlog: u64,
+    /// Drained by an operator: it serves and is not ready.
+    pub drained: bool,
 }
 
 /// One node as operators see it.
@@ -260,14 +262,14 @@ impl Nodes {
 }
 
 impl NodeSession {
-    /// Notes a sign of life.
-    pub fn seen(&self, pulse: NodePulse) {
     /// Which node it is.
     #[must_use]
     pub const fn id(&self) -> NodeId {
         self.node
     }
 
+    /// Notes a sign of life.
+    pub fn seen(&self, pulse: NodePulse) {
         self.change(|status| status.pulse = pulse);
     }
 

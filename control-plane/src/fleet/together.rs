@@ -265,6 +265,7 @@ struct Standing {
     in_flight: u64,
     config_age_ms: u64,
     usage_backlog: u64,
+    drained: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -300,6 +301,7 @@ fn told(status: &NodeStatus) -> ToldStanding {
         in_flight: status.pulse.in_flight,
         config_age_ms: u64::try_from(status.pulse.config_age.as_millis()).unwrap_or(u64::MAX),
         usage_backlog: status.pulse.usage_backlog,
+        drained: status.pulse.drained,
     };
     ToldStanding {
         node: status.facts.node.uuid(),
@@ -354,6 +356,7 @@ fn status(row: StandingRow) -> Option<NodeStatus> {
             in_flight: standing.in_flight,
             config_age: Duration::from_millis(standing.config_age_ms),
             usage_backlog: standing.usage_backlog,
+            drained: standing.drained,
         },
     })
 }

@@ -129,13 +129,15 @@ pub async fn rollback(
     }
     let touched = restore::touched(&mut tx, &revisions, MOST_RESOURCES).await?;
     let mut plan = Plan::of(touched, wanted.force)?;
-    let mut work = Work { tx, ring, force: wanted.force, before: HashMap::new(), secrets: HashMap::new() };
+    let mut work =
+        Work { tx, ring, force: wanted.force, before: HashMap::new(), secrets: HashMap::new(), lost: Vec::new() };
     work.look(&mut plan).await?;
     work.refuse_files(&plan).await?;
     work.refuse_orphans(&mut plan).await?;
     work.apply(&plan).await?;
     let reverted = work.tell(&plan);
     work.note(&plan, &revisions, wanted);
+    plan.overridden.append(&mut work.lost);
     let revision = if wanted.dry_run || plan.steps.is_empty() { None } else { work.tx.commit().await? };
     Ok(RolledBack { revision, revisions, reverted, left_out: plan.left_out, overridden: plan.overridden })
 }
@@ -177,6 +179,8 @@ struct Work<'a> {
     before: HashMap<(Kind, Uuid), Value>,
     /// The envelopes that providers come back with, by provider.
     secrets: HashMap<Uuid, Value>,
+    /// What had to go for something that comes back.
+    lost: Vec<Overridden>,
 }
 
 impl Work<'_> {
@@ -329,7 +333,15 @@ impl Work<'_> {
     async fn put(&mut self, step: &Step) -> Result<(), RevisionError> {
         let Some(target) = &step.target else { return Ok(()) };
         self.check_parents(step, target).await?;
-        if let Some(holder) = restore::holders(&mut self.tx, step.kind, step.id, target).await?.into_iter().next() {
+        let mut holders = restore::holders(&mut self.tx, step.kind, step.id, target).await?;
+        if self.force && step.kind == Kind::Limit {
+            // A limit has no name of its own: whatever holds its place now was made later, for the same.
+            for Dependent { kind, id, name } in holders.drain(..) {
+                restore::delete(&mut self.tx, Kind::Limit, id).await?;
+                self.lost.push(Overridden { kind, id, name, revisions: Vec::new() });
+            }
+        }
+        if let Some(holder) = holders.into_iter().next() {
             let detail = format!(
                 "{} cannot come back: {} is what {} {} is called now.",
                 told(step.kind, &step.name, step.id),

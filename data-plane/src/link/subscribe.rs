@@ -166,7 +166,12 @@ impl Link {
                     heard = Instant::now();
                     self.standing.connected(message.control_unix_us);
                     if let Some(message) = message.message {
+                        let in_service = self.in_service.is_met();
                         self.take(message, &mut transfer).await?;
+                        if self.in_service.is_met() != in_service {
+                            // The operator is waiting to see it.
+                            say(sender, self.heartbeat()).await?;
+                        }
                     }
                 }
                 built = built(&mut transfer) => {
@@ -276,6 +281,7 @@ impl Link {
             usage_backlog: pulse.usage_backlog,
             upstreams: upstreams.collect(),
             epoch: table.epoch().map(|epoch| epoch.to_bytes()).unwrap_or_default(),
+            drained: !self.in_service.is_met(),
         };
         NodeMessage { message: Some(node_message::Message::Heartbeat(heartbeat)) }
     }

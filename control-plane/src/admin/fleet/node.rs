@@ -56,6 +56,8 @@ pub(super) struct NodeObject {
     config_age: Option<u64>,
     /// Usage records not acknowledged yet.
     usage_backlog: Option<u64>,
+    /// Whether an operator drained it: it serves and is not ready.
+    drained: bool,
     /// Its certificate; null where it has none.
     certificate: Option<CertificateObject>,
 }
@@ -102,6 +104,7 @@ impl NodeObject {
             in_flight: None,
             config_age: None,
             usage_backlog: None,
+            drained: false,
             certificate: enrolled.map(CertificateObject::from),
         };
         let Some(status) = status else { return object };
@@ -123,6 +126,7 @@ impl NodeObject {
         object.in_flight = Some(status.pulse.in_flight);
         object.config_age = Some(status.pulse.config_age.as_secs());
         object.usage_backlog = Some(status.pulse.usage_backlog);
+        object.drained = status.connected && status.pulse.drained;
         object
     }
 }

@@ -368,6 +368,7 @@ const fn read_pulse(pulse: &NodeHeartbeat) -> NodePulse {
         in_flight: pulse.in_flight,
         config_age: Duration::from_millis(pulse.config_age_ms),
         usage_backlog: pulse.usage_backlog,
+        drained: pulse.drained,
     }
 }
 

@@ -339,3 +339,28 @@ async fn without_the_check_of_peers_nobody_is_served() {
     let refused = client.sync(ReceiverStream::new(receiver)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
+
+/// The next version of a schema is served beside this one; what has nothing in common is told so.
+#[tokio::test]
+async fn schemas_that_overlap_are_served() {
+    let control = control(true).await;
+    control.publisher.publish(snapshot(1, &[1]));
+    let older = Hello { schema_min: SCHEMA_MIN.saturating_sub(1), schema_max: SCHEMA_MIN, ..hello(None) };
+    let newer = Hello { schema_min: SCHEMA_MAX, schema_max: SCHEMA_MAX + 1, ..hello(None) };
+    for hello in [older, newer] {
+        let mut node = Node::connect(&control, hello).await;
+        assert_eq!(node.told().await.revision, 1);
+    }
+    let ended = Hello { schema_min: 0, schema_max: SCHEMA_MIN.saturating_sub(1), ..hello(None) };
+    let mut node = Node::connect(&control, ended).await;
+    let refused = loop {
+        match node.hears.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended without a word"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let text = format!("this control plane writes {SCHEMA_MIN} to {SCHEMA_MAX}");
+    assert!(refused.message().contains(&text), "{}", refused.message());
+}
