@@ -308,6 +308,38 @@ fn images_start_what_is_built() {
     assert_eq!(targets, ["control-plane", "data-plane", "standalone"]);
 }
 
+/// A module of the system tests, whether it is one file or a folder of them.
+fn module(name: &str) -> Option<String> {
+    let place = paths::root().join("tests/system").join(name);
+    if let Ok(files) = std::fs::read_dir(&place) {
+        return Some(files.flatten().map(|file| read(&file.path())).collect());
+    }
+    std::fs::read_to_string(place.with_extension("rs")).ok()
+}
+
+/// Nothing is said to work that no test or page shows.
+#[test]
+fn features_are_shown_by_what_is_named() {
+    let text = read(&paths::root().join("docs/features.md"));
+    let mut shown = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| feature ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [feature, mark, by] = cells.as_slice() else { panic!("three cells: {line}") };
+        assert!(["y", "p", "n"].contains(mark), "{line}");
+        assert!(*mark != "y" || by.contains('`') || by.contains("]("), "{feature}: nothing shows it");
+        for name in by.split('`').skip(1).step_by(2).filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())) {
+            let (file, test) = name.split_once("::").unwrap_or((name, ""));
+            let Some(text) = module(file) else {
+                assert!(paths::root().join(name).exists() || name.ends_with(':'), "{feature}: {name}");
+                continue;
+            };
+            assert!(test.is_empty() || text.contains(&format!("fn {test}(")), "{feature}: {name}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 40, "{shown}");
+}
+
 /// The paths that haproxy sends to data planes, as its configuration lists them.
 fn inference_paths() -> (Vec<String>, Vec<String>) {
     let text = balancer::shipped();
