@@ -159,7 +159,8 @@ impl Call {
         self.try_open().await.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    async fn try_open(self) -> Result<Open, String> {
+    /// Sends and reads the head of the answer; what goes wrong on the way is told, not fatal.
+    pub async fn try_open(self) -> Result<Open, String> {
         let (scheme, place) = self.base.split_once("://").expect("an address");
         let (host, prefix) = place.split_at(place.find('/').unwrap_or(place.len()));
         let stream = TcpStream::connect(host).await.map_err(|error| format!("connect: {error}"))?;

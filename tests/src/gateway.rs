@@ -303,6 +303,12 @@ fn write_secret(folder: &Path, name: &str, secret: &str) {
 /// `gatewright-control-plane serve` on a given database, at the addresses it had before if there are any.
 #[must_use]
 pub fn control_plane_launch(database: &Database, folder: &Path, again: Option<&Ready>) -> Launch {
+    control_plane_over(database.url(), folder, again)
+}
+
+/// The same on the database at this address.
+#[must_use]
+pub fn control_plane_over(database: &str, folder: &Path, again: Option<&Ready>) -> Launch {
     let place = |url: Option<&str>| url.and_then(|url| url.strip_prefix("http://")).unwrap_or("127.0.0.1:0").to_owned();
     let secrets = folder.join("secrets");
     write_secrets(&secrets);
@@ -312,7 +318,7 @@ pub fn control_plane_launch(database: &Database, folder: &Path, again: Option<&R
         .flag("--grpc-listen", place(again.and_then(|ready| ready.grpc.as_deref())))
         .flag("--operations-listen", place(again.map(|ready| ready.operations.as_str())))
         .flag("--secrets-dir", secrets)
-        .flag("--database-url", database.url())
+        .flag("--database-url", database)
         .within(folder)
 }
 

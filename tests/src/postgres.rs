@@ -13,7 +13,8 @@ use crate::process::Launch;
 use crate::{paths, runtime, unique};
 
 const TEMPLATE: &str = "gatewright_template";
-const PASSWORD: &str = "for-the-tests-alone";
+/// Of the account that the tests use everywhere.
+pub(crate) const PASSWORD: &str = "for-the-tests-alone";
 
 struct Cluster {
     // Ends by its parent-death signal: a static is never dropped.
@@ -87,8 +88,7 @@ async fn cluster() -> &'static Cluster {
 }
 
 async fn start() -> Cluster {
-    let bin = server_binaries();
-    let (child, port) = spawn(&bin);
+    let (child, port) = spawn();
     let options = PgPoolOptions::new().max_connections(4);
     let url = format!("postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres");
     let begun = Instant::now();
@@ -140,20 +140,38 @@ pub fn tool(name: &str) -> PathBuf {
 }
 
 /// Makes a cluster and starts it on a free port of the loopback address.
-fn spawn(bin: &Path) -> (Child, u16) {
-    let root = is_root();
+fn spawn() -> (Child, u16) {
     // Postgres will not run as root, and another account may not be able to reach a checkout in a private home.
-    let home = if root { foreign_home() } else { paths::folder("postgres") };
+    let home = if is_root() { foreign_home() } else { paths::folder("postgres") };
+    initialise(&home);
+    let port = free_port();
+    (serve(&home, port), port)
+}
+
+/// A folder for one more server.
+pub(crate) fn server_home(name: &str) -> PathBuf {
+    let home = if is_root() { foreign_home().join(name) } else { paths::folder(name) };
     std::fs::create_dir_all(&home).expect("a folder for Postgres");
-    let password = home.join("password");
-    std::fs::write(&password, PASSWORD).expect("a password file");
-    if root {
-        let chowned = Command::new("chown").args(["-R", "postgres:postgres"]).arg(&home).status();
+    hand_over(&home);
+    home
+}
+
+/// Gives a folder to the account that Postgres runs under.
+fn hand_over(home: &Path) {
+    if is_root() {
+        let chowned = Command::new("chown").args(["-R", "postgres:postgres"]).arg(home).status();
         assert!(chowned.is_ok_and(|status| status.success()), "{} does not go to the account postgres", home.display());
     }
-    let data = home.join("data");
-    let mut initdb = as_server(bin.join("initdb"), root);
-    initdb.arg("-D").arg(&data).args([
+}
+
+/// Makes a cluster in `home/data`.
+pub(crate) fn initialise(home: &Path) {
+    std::fs::create_dir_all(home).expect("a folder for Postgres");
+    let password = home.join("password");
+    std::fs::write(&password, PASSWORD).expect("a password file");
+    hand_over(home);
+    let mut initdb = as_server("initdb");
+    initdb.arg("-D").arg(home.join("data")).args([
         "--no-sync",
         "--username=postgres",
         "--auth=password",
@@ -163,11 +181,14 @@ fn spawn(bin: &Path) -> (Child, u16) {
     initdb.arg(format!("--pwfile={}", password.display()));
     let made = initdb.output().expect("initdb runs");
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+}
 
-    let port = free_port();
-    let log = std::fs::File::create(paths::scratch().join("postgres.log")).expect("a log file");
-    let mut server = as_server(bin.join("postgres"), root);
-    server.arg("-D").arg(&data).args(["-p", &port.to_string()]).args(["-c", "listen_addresses=127.0.0.1"]);
+/// Starts the cluster in `home/data` on a port of the loopback address.
+pub(crate) fn serve(home: &Path, port: u16) -> Child {
+    let log = std::fs::OpenOptions::new().append(true).create(true).open(paths::scratch().join("postgres.log"));
+    let log = log.expect("a log file");
+    let mut server = as_server("postgres");
+    server.arg("-D").arg(home.join("data")).args(["-p", &port.to_string()]).args(["-c", "listen_addresses=127.0.0.1"]);
     for setting in [
         "fsync=off",
         "full_page_writes=off",
@@ -179,7 +200,7 @@ fn spawn(bin: &Path) -> (Child, u16) {
         server.args(["-c", setting]);
     }
     server.stderr(log.try_clone().expect("a log file")).stdout(log);
-    (runtime::launch(server).expect("Postgres starts"), port)
+    runtime::launch(server).expect("Postgres starts")
 }
 
 /// A folder outside the checkout; those of runs that have ended are removed.
@@ -195,14 +216,14 @@ fn foreign_home() -> PathBuf {
 }
 
 /// A server command that dies with this process, under the account that Postgres accepts.
-fn as_server(program: PathBuf, root: bool) -> Command {
+pub(crate) fn as_server(program: &str) -> Command {
     // INT is the fast shutdown: TERM would wait for clients.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "INT"]);
-    if root {
+    if is_root() {
         command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
     }
-    command.arg(program).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8").current_dir("/");
+    command.arg(tool(program)).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8").current_dir("/");
     command
 }
 

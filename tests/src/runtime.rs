@@ -29,10 +29,15 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
 
 /// Runs one test to its end, or fails it when it hangs.
 pub fn run<F: Future>(test: F) -> F::Output {
+    run_within(PATIENCE, test)
+}
+
+/// Runs one test that may take longer than others.
+pub fn run_within<F: Future>(patience: Duration, test: F) -> F::Output {
     runtime().block_on(async {
-        match tokio::time::timeout(PATIENCE, test).await {
+        match tokio::time::timeout(patience, test).await {
             Ok(output) => output,
-            Err(_) => panic!("the test did not end within {PATIENCE:?}"),
+            Err(_) => panic!("the test did not end within {patience:?}"),
         }
     })
 }

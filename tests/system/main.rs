@@ -28,6 +28,7 @@ mod outbound;
 mod replicas;
 mod revisions;
 mod rolling;
+mod scenarios;
 mod sdk;
 mod self_service;
 mod shipping;
