@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use harness::gateway::Gateway;
+use harness::stage::Stage;
 use harness::upstream::{Answer, Upstream};
 use harness::{paths, run};
 
@@ -55,6 +56,32 @@ fn the_front_page() {
         std::fs::write(&file, format!("{script}\nprint('said:', _)\n").replace("client.chat", "_ = client.chat"))
             .unwrap();
         harness::sdk::python_file(&file).await;
+    });
+}
+
+/// The requests of the operations guide about Groups and staged changes.
+#[test]
+fn the_guide_to_groups_and_staged_changes() {
+    run(async {
+        let gateway = Gateway::standalone().await;
+        let stage = Stage::chat(&gateway).await;
+        let guide = blocks("docs/operations.md", "sh");
+        let requests: Vec<&str> = guide.split("curl ").skip(1).filter(|text| text.contains("/v1/admin/")).collect();
+        assert!(requests.len() >= 2, "{guide}");
+        for request in ["/v1/admin/routers/7", "/v1/admin/candidates"] {
+            let command = requests.iter().find(|text| text.contains(request)).expect(request);
+            let command = command.split("\ngatewright ").next().unwrap();
+            let script = format!("MASTER_KEY={}\ncurl {command}", gateway.master_key())
+                .replace("http://127.0.0.1:8080", gateway.admin_url())
+                .replace("/routers/7", &format!("/routers/{}", stage.router_id))
+                .replace("\"id\": 3", &format!("\"id\": {}", stage.provider_id))
+                .replace("curl ", "curl --fail-with-body --silent --show-error --noproxy '*' ");
+            shell(&script);
+        }
+        let router = stage.admin().read(&format!("routers/{}", stage.router_id)).await;
+        assert_eq!(router["groups"], serde_json::json!(["eu", "us"]), "{router}");
+        let staged = stage.admin().read("candidates").await;
+        assert_eq!(staged["data"][0]["changes"][0]["change"]["model_name"], "llama-next", "{staged}");
     });
 }
 
