@@ -9,6 +9,7 @@
 pub mod checker;
 pub mod clock;
 pub mod evidence;
+mod gather;
 pub mod load;
 pub mod proxy;
 pub mod run;

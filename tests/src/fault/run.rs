@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,19 +11,16 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::checker::{Rule, Violation, check};
-use super::evidence::{Evidence, Incident, Record, Revocation, Sum};
-use super::load::{Entry, History, Load, json_lines, number_asked, one};
+use super::evidence::{Evidence, Incident, Revocation};
+use super::load::{Entry, History, Load, json_lines, one};
 use super::proxy::{Cut, Weather};
 use super::scenario::{Files, Scenario, Step};
 use super::scene::{Part, Scene};
 use super::watch::{Watched, gauge};
-use super::{clock, server};
+use super::{clock, gather, server};
 use crate::client::Client;
-use crate::gateway::CANARIES;
-use crate::postgres::PASSWORD;
 use crate::process::Process;
 use crate::skip::skipped;
-use crate::stage::PROVIDER_KEY;
 use crate::{paths, runtime};
 
 /// The longest that one scenario may take.
@@ -39,15 +35,6 @@ const ENFORCED: Duration = Duration::from_secs(10);
 const GAUGES_LAG: Duration = Duration::from_millis(1_200);
 /// So many scenarios at once leave the other tests their share of a small machine.
 const AT_ONCE: usize = 4;
-/// Gauges of a node that are zero when nobody asks anything of it.
-const ZERO_AT_REST: [&str; 5] = [
-    "gatewright_requests_in_flight",
-    "gatewright_upstream_in_flight",
-    "gatewright_request_bodies_held_bytes",
-    "gatewright_usage_backlog",
-    "gatewright_usage_spool_records",
-];
-
 /// Plays the scenario in this file, and fails with what does not hold.
 pub fn play(name: &str) {
     let full = std::env::var("GATEWRIGHT_CHECK").as_deref() == Ok("full");
@@ -64,15 +51,16 @@ pub fn play(name: &str) {
     runtime::run_within(PATIENCE, Play::begin(name, scenario, stretch));
 }
 
-struct Play {
-    scenario: Scenario,
+/// A scenario that is being played.
+pub(super) struct Play {
+    pub(super) scenario: Scenario,
     stretch: f64,
-    scene: Scene,
-    history: Arc<History>,
-    incidents: Mutex<Vec<Incident>>,
-    revocations: Mutex<Vec<Revocation>>,
+    pub(super) scene: Scene,
+    pub(super) history: Arc<History>,
+    pub(super) incidents: Mutex<Vec<Incident>>,
+    pub(super) revocations: Mutex<Vec<Revocation>>,
     /// When the control plane could not answer, whatever it wanted.
-    absences: Mutex<Vec<(u64, u64)>>,
+    pub(super) absences: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Play {
@@ -228,7 +216,8 @@ impl Play {
             for node in &self.scene.nodes {
                 let text = node.metrics().await.map(|(_, text)| text).unwrap_or_default();
                 let connected = gauge(&text, "gatewright_control_plane_connected") == Some(1.0);
-                rests &= connected && ZERO_AT_REST.iter().all(|family| gauge(&text, family).unwrap_or(0.0) == 0.0);
+                rests &=
+                    connected && gather::ZERO_AT_REST.iter().all(|family| gauge(&text, family).unwrap_or(0.0) == 0.0);
             }
             if rests {
                 return;
@@ -280,74 +269,6 @@ impl Play {
         self.history.add(entry);
     }
 
-    async fn evidence(&self, watched: &Watched) -> Evidence {
-        let allow = &self.scenario.allow;
-        let (mut at_rest, mut dropped) = (Vec::new(), 0.0);
-        for (place, node) in self.scene.nodes.iter().enumerate() {
-            let text = node.metrics().await.map(|(_, text)| text).unwrap_or_default();
-            if text.is_empty() {
-                at_rest.push((format!("node-{place} without metrics"), 1.0));
-            }
-            dropped += gauge(&text, "gatewright_usage_spool_dropped_total").unwrap_or(0.0);
-            let held = ZERO_AT_REST.iter().map(|family| (format!("{family} of node-{place}"), gauge(&text, family)));
-            at_rest.extend(held.map(|(name, value)| (name, value.unwrap_or(0.0))));
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of records")]
-        let dropped = if allow.dropped_records { dropped as u64 } else { 0 };
-        let pool = self.scene.pool().await;
-        let absences = self.absences.lock().clone();
-        let present =
-            |sent: u64, took: u64| !absences.iter().any(|(from, until)| sent <= *until && sent + took >= *from);
-        let mut admin = watched.admin.lock().clone();
-        admin.retain(|answer| present(answer.sent, answer.took));
-        let (records, sums, leaks) = (
-            sqlx::query_as::<_, Record>(RECORDS).fetch_all(&pool).await.expect("the records"),
-            sqlx::query_as::<_, Sum>(SUMS).fetch_all(&pool).await.expect("the sums"),
-            self.leaks().await,
-        );
-        Evidence {
-            history: self.history.entries(),
-            calls: self.scene.upstream.seen().iter().filter_map(number_asked).collect(),
-            records,
-            sums,
-            revisions: watched.revisions.lock().clone(),
-            incidents: self.incidents.lock().clone(),
-            revocations: self.revocations.lock().clone(),
-            at_rest,
-            admin,
-            leaks,
-            crashes: self.scene.crashes(),
-            unsaid: self.unsaid(),
-            may_be_lost: allow.lost_records + dropped,
-        }
-    }
-
-    /// What the logs should tell of, and do not.
-    fn unsaid(&self) -> Vec<String> {
-        let said: String = self.scene.parts().map(Part::said).collect();
-        self.scenario.said.iter().filter(|text| !said.contains(*text)).cloned().collect()
-    }
-
-    /// Secrets in logs, metrics and files.
-    async fn leaks(&self) -> Vec<String> {
-        let mut secrets: Vec<&str> = CANARIES.into_iter().chain([PROVIDER_KEY, PASSWORD]).collect();
-        secrets.extend(self.scene.keys.iter().map(|(_, key)| key.as_str()));
-        let mut sinks: Vec<(String, Vec<u8>)> = Vec::new();
-        for part in self.scene.parts() {
-            sinks.push((format!("the log of {}", part.folder.display()), part.said().into_bytes()));
-            files(&part.folder.join("data"), &mut sinks);
-        }
-        for node in &self.scene.nodes {
-            let text = node.metrics().await.map(|(_, text)| text).unwrap_or_default();
-            sinks.push(("the metrics of a node".to_owned(), text.into_bytes()));
-        }
-        let found = sinks.iter().flat_map(|(name, bytes)| {
-            let there = |secret: &&&str| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
-            secrets.iter().filter(there).map(move |secret| format!("{}… in {name}", &secret[..12]))
-        });
-        found.collect()
-    }
-
     fn report(&self, name: &str, evidence: &Evidence, times: &str) {
         let violations = check(evidence);
         let served = evidence.history.iter().filter(|entry| entry.is_served()).count();
@@ -386,18 +307,6 @@ fn told(violations: &[Violation]) -> String {
     told.collect()
 }
 
-/// All files below a folder, but for the node's own key and certificate.
-fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.ends_with("identity") {
-            files(&path, into);
-        } else if let Ok(bytes) = std::fs::read(&path) {
-            into.push((path.display().to_string(), bytes));
-        }
-    }
-}
-
 fn node_of(name: &str) -> Option<usize> {
     match name {
         "control-plane" | "postgres" => None,
@@ -411,11 +320,3 @@ fn node_of(name: &str) -> Option<usize> {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-
-const RECORDS: &str = "SELECT id::text AS id, request_id, outcome, status, prompt_tokens AS prompt, \
-    completion_tokens AS completion, estimated, cost, jsonb_array_length(attempts) AS attempts, \
-    coalesce(key_id::text, '') AS key, count FROM gatewright.usage_records";
-
-const SUMS: &str = "SELECT grain, key_id::text AS key, sum(requests)::bigint AS requests, \
-    sum(prompt_tokens)::bigint AS prompt, sum(completion_tokens)::bigint AS completion, sum(cost)::bigint AS cost \
-    FROM gatewright.usage_rollups GROUP BY 1, 2";

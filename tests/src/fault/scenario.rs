@@ -101,11 +101,14 @@ impl Default for Load {
     }
 }
 
+/// Requests in a second for each core: gateway, upstream and client share them, unoptimised.
+const RATE_OF_A_CORE: u32 = 100;
+
 /// What the full check does differently.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Full {
-    /// Requests in a second.
+    /// Requests in a second, where the machine has the cores for so many.
     pub rate: u32,
     /// All times are so many times as long.
     pub stretch: f64,
@@ -320,7 +323,9 @@ impl Scenario {
     /// The same as the full check plays it.
     #[must_use]
     pub fn in_full(mut self) -> Self {
-        self.load.rate = self.full.rate;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = RATE_OF_A_CORE.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
+        self.load.rate = self.full.rate.min(most);
         self.load.lasts = self.load.lasts.mul_f64(self.full.stretch);
         self
     }

@@ -26,7 +26,7 @@ use crate::upstream::Upstream;
 use crate::{eventually, paths, unique};
 
 /// How long a part may take to be there.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway under test.
 pub struct Scene {
