@@ -7,7 +7,6 @@ use shared::catalog::RouteGroups;
 
 use crate::access::Access;
 use crate::fleet::Together;
-use crate::fleet::nodes::Nodes;
 use crate::store::Store;
 use crate::vault::KeyRing;
 
@@ -20,9 +19,7 @@ pub struct AppState {
     pub vault: Arc<KeyRing>,
     /// Tells who speaks.
     pub access: Access,
-    /// The data planes that are connected.
-    pub nodes: Nodes,
-    /// All of them, also those of other control planes.
+    /// The data planes, also those of other control planes.
     pub fleet: Together,
     /// What the operator configured.
     pub settings: Arc<AdminSettings>,

@@ -106,13 +106,11 @@ fn state() -> AppState {
         pepper: SecretBytes::new(vec![1; 32]),
         session_duration: Duration::from_secs(60),
     };
-    let nodes = crate::fleet::nodes::Nodes::default();
     AppState {
         access: Access::new(store.clone(), settings),
-        fleet: crate::fleet::Together::new(store.clone(), nodes.clone()),
+        fleet: crate::fleet::Together::new(store.clone(), crate::fleet::nodes::Nodes::default()),
         store,
         vault: Arc::new(KeyRing::parse(&Secret::new("0123456789abcdef".repeat(4))).unwrap()),
-        nodes,
         settings: Arc::new(AdminSettings::default()),
     }
 }

@@ -92,7 +92,7 @@ impl ControlPlane {
         let sync = publish(&store, &ring, roots, &nodes, readiness, shutdown);
         let keep = config.usage_retention.and_then(|keep| TimeDelta::from_std(keep).ok());
         let retention = Retention { records: keep, minutes: KEEP_MINUTES, hours: KEEP_HOURS };
-        let fleet = Together::new(store.clone(), nodes.clone());
+        let fleet = Together::new(store.clone(), nodes);
         fleet.start(shutdown);
         usage::keep_house(store.clone(), retention, shutdown).await;
         jobs::prune(store.clone(), config.revisions, shutdown);
@@ -116,7 +116,6 @@ impl ControlPlane {
             store: store.clone(),
             vault: Arc::clone(&ring),
             access,
-            nodes,
             fleet,
             settings: Arc::new(admin_settings),
         });

@@ -8,6 +8,7 @@
 
 mod plan;
 mod rollback;
+mod work;
 
 pub use rollback::{LeftOut, Overridden, Reverted, Rollback, RolledBack, Selection, rollback};
 

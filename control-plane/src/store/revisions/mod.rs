@@ -4,6 +4,7 @@
 //! what changed since can still be told; of users and keys, which are never rolled back, nothing.
 
 mod prune;
+pub mod put;
 pub mod restore;
 
 use chrono::{DateTime, Utc};
