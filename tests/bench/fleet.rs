@@ -6,6 +6,8 @@ use harness::postgres::Database;
 use harness::runtime::runtime;
 use harness::simulator::{Fleet, Plan, add_keys};
 
+use crate::process;
+
 /// How large, and how often.
 #[derive(Clone, Copy)]
 struct Size {
@@ -64,11 +66,12 @@ async fn many_keys(size: Size) {
     add_keys(&database, size.many).await;
     let fleet = Fleet::over(database, Plan { control_planes: 1, simulated: 0, real: 1 }).await;
     let (full, _) = applied(&fleet).await;
+    let cpu = process::cpu(fleet.node(0).id()).as_secs_f64();
     let (held, peak) = (fleet.node(0).resident(), fleet.node(0).peak());
     fleet.change(0).await;
     let (all, count) = applied(&fleet).await;
     let (fleet_changes, _) = fleet.measure(10).await;
-    println!("| {} keys: FULL from its begin to its use | {full:.2} s |", size.many);
+    println!("| {} keys: FULL from its begin to its use, CPU of the data plane | {full:.2} s, {cpu:.2} s |", size.many);
     println!("| {} keys: the last of {count} revisions, a DELTA | {:.1} ms |", size.many, (all - full) * 1e3);
     println!("| {} keys: a change through all planes | {fleet_changes} |", size.many);
     println!(
