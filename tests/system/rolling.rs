@@ -30,6 +30,8 @@ const KEPT_EVERY: Duration = Duration::from_millis(50);
 /// Requests with a connection of their own.
 const FRESH_EVERY: Duration = Duration::from_millis(20);
 const STREAMS_EVERY: Duration = Duration::from_millis(50);
+/// How many of one sort may be waited for at once: a machine that cannot keep up is asked for less, not buried.
+const AT_ONCE: usize = 100;
 const WORDS: [&str; 8] = ["one ", "two ", "three ", "four ", "five ", "six ", "seven ", "eight "];
 const WORD_EVERY: Duration = Duration::from_millis(200);
 
@@ -175,8 +177,13 @@ async fn load(caller: Caller, tally: Arc<Tally>) {
         let (caller, tally) = (caller.clone(), tally.clone());
         async move {
             let (mut tick, mut asked) = (interval(every), JoinSet::new());
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !tally.is_over() {
                 tick.tick().await;
+                while asked.try_join_next().is_some() {}
+                if asked.len() >= AT_ONCE {
+                    asked.join_next().await;
+                }
                 let (caller, tally) = (caller.clone(), tally.clone());
                 asked.spawn(async move {
                     match streamed {
@@ -261,7 +268,7 @@ fn no_request_is_lost_while_every_node_is_replaced() {
         let loading = tokio::spawn(load(caller, tally.clone()));
         tokio::time::sleep(Duration::from_secs(2)).await;
         for (place, process) in places.iter().zip(&mut processes) {
-            let status = process.terminate(Duration::from_secs(40)).await;
+            let status = process.terminate(Duration::from_secs(60)).await;
             assert_eq!(status.code(), Some(0), "{}", process.said());
             // It comes back as who it was, without the token.
             *process = place.launch(&grpc, "").start();
@@ -274,7 +281,7 @@ fn no_request_is_lost_while_every_node_is_replaced() {
         let lost = std::mem::take(&mut *tally.lost.lock());
         let (whole, streamed) = (tally.whole.load(Ordering::Relaxed), tally.streamed.load(Ordering::Relaxed));
         assert!(lost.is_empty(), "{} of {} lost: {:#?}\n{}", lost.len(), whole + streamed, lost, balancer.said());
-        assert!(whole > 1000 && streamed > 100, "{whole} whole answers, {streamed} streams");
+        assert!(whole > 500 && streamed > 50, "{whole} whole answers, {streamed} streams");
         // One of them before the tally began.
         let answered = i64::try_from(whole + streamed).unwrap() + 1;
         assert!(i64::try_from(scene.upstream.calls()).unwrap() >= answered);
