@@ -182,6 +182,71 @@ fn the_catalog_counts_before_what_was_staged_on_it() {
     });
 }
 
+/// A router and its provider together: another name and price, and a credential where there was none.
+#[test]
+fn routers_and_credentials_are_staged_too() {
+    run(async {
+        let gateway = split().await;
+        let scene = Scene::set(&gateway, &paths::folder("canary-of-two")).await;
+        let (admin, alias) = (scene.admin(), harness::unique("alias"));
+        let (router, provider) = (scene.stage.router_id, scene.stage.provider_id);
+        admin.change(&format!("providers/{provider}"), &json!({"key": null})).await;
+        let authorized = async |client: &Client, model: &str| {
+            let mut body = scene.stage.chat_body();
+            body["model"] = model.into();
+            let reply = client.post("/v1/chat/completions", &body).send().await;
+            let seen = scene.stage.upstream.seen().pop();
+            (reply.status, seen.and_then(|seen| seen.headers.get("authorization").cloned()))
+        };
+        let name = scene.stage.router.clone();
+        let until = async |what: &str, client: &Client, model: &str, expected: (u16, Option<&str>)| {
+            eventually(what, Duration::from_secs(10), || async {
+                let (status, credential) = authorized(client, model).await;
+                // Of a call that goes nowhere the last one before is seen.
+                let same = status != 200 || credential.as_ref().map(|value| value.to_str().unwrap()) == expected.1;
+                (status == expected.0 && same).then_some(())
+            })
+            .await;
+        };
+        let main = scene.stage.client();
+        until("nothing is sent", &scene.first, &name, (200, None)).await;
+        until("nothing is sent by the other", &main, &name, (200, None)).await;
+        let body = json!({
+            "selector": {"labels": {"canary": "true"}},
+            "changes": [
+                {"kind": "router", "id": router, "change": {"aliases": [alias], "cost_prompt_tokens": 7}},
+                {"kind": "provider", "id": provider, "change": {"key": NEXT_SECRET}},
+            ],
+        });
+        let candidate = admin.create("candidates", &body).await;
+        let credential = format!("Bearer {NEXT_SECRET}");
+        until("the alias and the credential are there", &scene.first, &alias, (200, Some(&credential))).await;
+        until("and not there", &main, &alias, (404, None)).await;
+        until("where nothing is sent still", &main, &name, (200, None)).await;
+        let place = format!("candidates/{}", candidate["id"]);
+        assert_eq!(admin.read(&place).await["nodes"]["rejecting"], 0);
+        admin.post(&format!("{place}/promote"), &json!({})).await.expect(200);
+        until("everywhere", &main, &alias, (200, Some(&credential))).await;
+        let changed = admin.read(&format!("routers/{router}")).await;
+        assert_eq!((&changed["aliases"], &changed["cost_prompt_tokens"]), (&json!([alias]), &json!(7.0)), "{changed}");
+
+        // And a credential that goes.
+        let mut body = body;
+        body["changes"] = json!([{"kind": "provider", "id": provider, "change": {"key": null}}]);
+        let candidate = admin.create("candidates", &body).await;
+        until("it is gone there", &scene.first, &name, (200, None)).await;
+        until("and still here", &main, &name, (200, Some(&credential))).await;
+        admin.post(&format!("candidates/{}/promote", candidate["id"]), &json!({})).await.expect(200);
+        until("gone for all", &main, &name, (200, None)).await;
+        let secrets: i64 = sqlx::query_scalar("SELECT count(*) FROM gatewright.secrets")
+            .fetch_one(&gateway.database().pool().await)
+            .await
+            .unwrap();
+        assert_eq!(secrets, 0, "no envelope stays behind");
+        assert!(!gateway.said().contains(NEXT_SECRET) && !scene.canary.said().contains(NEXT_SECRET));
+    });
+}
+
 #[test]
 fn what_cannot_be_staged_is_refused() {
     run(async {
