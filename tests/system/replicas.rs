@@ -269,3 +269,35 @@ fn nodes_that_are_let_in_are_listed_also_when_they_are_away() {
         }
     });
 }
+
+/// A rollback that takes most routers away is refused by every node until an operator confirms it, at any control plane.
+#[test]
+fn one_confirmation_counts_for_all_control_planes() {
+    run(async {
+        let gateway = Gateway::split().await;
+        let second = Second::beside(&gateway).await;
+        let (_node, _ready) = second.node().await;
+        let admin = gateway.admin();
+        admin.router("text-generation").await;
+        let begun = admin.read("fleet?limit=1").await["revision"].as_u64().expect("a revision");
+        for _ in 0..24 {
+            admin.router("text-generation").await;
+        }
+        eventually("both nodes have them", Duration::from_secs(10), || async {
+            live(&admin, 2).await.iter().all(|node| node["current"] == true).then_some(())
+        })
+        .await;
+        let done = admin.post("revisions/rollback", &json!({"from": begun + 1})).await.expect(200).json();
+        assert_eq!(done["reverted"].as_array().map(Vec::len), Some(24), "{done}");
+        eventually("both nodes refuse", Duration::from_secs(10), || async {
+            live(&second.admin, 2).await.iter().all(|node| node["stopped"].is_string()).then_some(())
+        })
+        .await;
+        let confirmed = admin.post("fleet/confirmations", &json!({"revision": done["revision"]})).await;
+        confirmed.expect(201);
+        eventually("both nodes follow", Duration::from_secs(10), || async {
+            live(&admin, 2).await.iter().all(|node| node["current"] == true && node["stopped"].is_null()).then_some(())
+        })
+        .await;
+    });
+}
