@@ -74,6 +74,7 @@ impl Play {
     async fn leaks(&self) -> Vec<String> {
         let mut secrets: Vec<&str> = CANARIES.into_iter().chain([PROVIDER_KEY, PASSWORD]).collect();
         secrets.extend(self.scene.keys.iter().map(|(_, key)| key.as_str()));
+        secrets.extend(self.scene.nodes.iter().filter_map(|node| node.token.split('.').next()));
         let mut sinks: Vec<(String, Vec<u8>)> = Vec::new();
         for part in self.scene.parts() {
             sinks.push((format!("the log of {}", part.folder.display()), part.said().into_bytes()));

@@ -276,8 +276,10 @@ impl Play {
         let mut admin: BTreeMap<u16, usize> = BTreeMap::new();
         evidence.admin.iter().for_each(|answer| *admin.entry(answer.status).or_default() += 1);
         let newest = evidence.revisions.iter().map(|sighting| sighting.revision).max().unwrap_or(0);
+        let late = evidence.history.iter().map(|entry| entry.sent.saturating_sub(entry.due)).max().unwrap_or(0);
         let summary = format!(
-            "{name}: {served} of {asked} served, {records} records; changes by status {admin:?}, revision {newest}; {times}"
+            "{name}: {served} of {asked} served (sent at most {} ms late), {records} records; changes by status {admin:?}, revision {newest}; {times}",
+            late / 1000
         );
         if violations.is_empty() {
             let _ = std::io::stderr().write_all(format!("{summary}\n").as_bytes());
@@ -290,7 +292,9 @@ impl Play {
         let logs = folder.join(format!("{name}.log"));
         std::fs::write(&logs, self.scene.parts().map(Part::said).collect::<String>()).expect("the logs");
         let (history, logs) = (history.display(), logs.display());
-        panic!("{summary}\n{}\nhistory: {history}\nlogs: {logs}", told(&violations));
+        // A load that is late by so much is none of constant rate.
+        let hint = if late > 2_000_000 { "\nthis machine is too busy for this load" } else { "" };
+        panic!("{summary}{hint}\n{}\nhistory: {history}\nlogs: {logs}", told(&violations));
     }
 }
 

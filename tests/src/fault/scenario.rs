@@ -102,7 +102,7 @@ impl Default for Load {
 }
 
 /// Requests in a second for each core: gateway, upstream and client share them, unoptimised.
-const RATE_OF_A_CORE: u32 = 100;
+const RATE_OF_A_CORE: u32 = 60;
 
 /// What the full check does differently.
 #[derive(Clone, Copy, Debug, Deserialize)]
