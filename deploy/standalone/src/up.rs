@@ -157,7 +157,19 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     RootSecrets::load_or_create(&folders.secrets)?;
     let (database, child) = database(args, &settings, &folders)?;
     let (limits, retention) = (args.limits.limits(), args.retention);
-    let start = Start { limits, retention, folders, logs, database, file, public: port, upstreams, readiness, shutdown, addresses };
+    let start = Start {
+        limits,
+        retention,
+        folders,
+        logs,
+        database,
+        file,
+        public: port,
+        upstreams,
+        readiness,
+        shutdown,
+        addresses,
+    };
     let done = start.run(public).await;
     if let Some(child) = child {
         child.stop();
