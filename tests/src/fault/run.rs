@@ -21,7 +21,7 @@ use super::{clock, gather, server};
 use crate::client::Client;
 use crate::process::Process;
 use crate::skip::skipped;
-use crate::{paths, runtime};
+use crate::{eventually, paths, runtime};
 
 /// The longest that one scenario may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -203,7 +203,15 @@ impl Play {
 
     async fn revoke(&self, key: usize, within: Duration) {
         let asked = self.history.now();
-        self.scene.admin().remove(&format!("keys/{}", self.scene.keys[key].0)).await;
+        let (admin, place) = (self.scene.admin(), format!("keys/{}", self.scene.keys[key].0));
+        // An operator who is told to try again does.
+        eventually("the key is removed", REST, || async {
+            let reply = admin.call("DELETE", &place).try_send().await.ok()?;
+            // 404: an earlier answer was lost on its way.
+            assert!(matches!(reply.status, 200 | 404 | 503), "DELETE {place}: {} {}", reply.status, reply.text());
+            (reply.status != 503).then_some(())
+        })
+        .await;
         let enforced = self.history.now() + micros(within);
         self.revocations.lock().push(Revocation { key, asked, enforced });
     }
