@@ -817,10 +817,20 @@ fn a_node_that_never_hears_its_acknowledgements_holds_up_nobody() {
                     let batch = UsageBatch { node_id: node.id.to_bytes(), boot_id: node.boot.to_bytes(), seq, records };
                     talk.say(batch).await;
                 }
-                held.push(talk);
+                held.push((node.clone(), talk));
             }
         }
         play.honest().await.unwrap();
+        // Four are enough for one node.
+        for (_, talk) in &mut held {
+            talk.hear().await.unwrap().expect("an acknowledgement");
+        }
+        let node = &held[0].0;
+        let mut fifth = node.report().await.unwrap();
+        let batch =
+            UsageBatch { node_id: node.id.to_bytes(), boot_id: node.boot.to_bytes(), seq: 99, records: Vec::new() };
+        fifth.say(batch).await;
+        assert_eq!(fifth.end().await.code(), Code::ResourceExhausted);
         play.stage.usage(1).await;
         drop(held);
         play.quiet(before).await.unwrap();

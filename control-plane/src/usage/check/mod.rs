@@ -70,7 +70,9 @@ pub fn accept(wire: proto::UsageRecord, now: FleetTime) -> Result<UsageRecord, R
     match id_time(id) {
         // Partitions and retention cut at ids.
         None => return absurd("id", id.to_string(), "a UUID of version 7 is expected"),
-        Some(made) if made > latest => return absurd("id", id.to_string(), "its time may lie at most a day ahead"),
+        Some(made) if made > latest || made < EARLIEST => {
+            return absurd("id", id.to_string(), "a time since 2020 and at most a day ahead is expected in it");
+        }
         Some(_) => {}
     }
     if record.started > latest || record.started < EARLIEST {

@@ -38,6 +38,7 @@ fn absurd_records_are_refused_by_field() {
     assert_eq!(refused(|record| record.id.clear()), "id");
     assert_eq!(refused(|record| record.id = Uuid::from_u128(4).as_bytes().to_vec()), "id");
     assert_eq!(refused(|record| record.id[0] = 0xFF), "id");
+    assert_eq!(refused(|record| record.id[..6].fill(0)), "id");
     assert_eq!(refused(|record| record.cost_billionths = -1), "cost");
     assert_eq!(refused(|record| record.cost_billionths = i64::MAX), "cost");
     assert_eq!(refused(|record| record.prompt_tokens = Some(u64::MAX)), "prompt_tokens");
