@@ -37,11 +37,14 @@ pub(crate) enum Takes {
     Form(FormReader),
 }
 
+/// Tells what is asked by the fields that have come; nothing when they do not tell it yet.
+pub(crate) type Opening = fn(&[Part]) -> Result<Option<Call>, Box<Fault>>;
+
 /// How a form is read.
 #[derive(Clone, Copy)]
 pub(crate) struct FormReader {
-    /// What is asked, as far as the fields before a file tell it; nothing when they do not.
-    pub(crate) opening: fn(&[Part]) -> Result<Option<Call>, Box<Fault>>,
+    /// What is asked, as far as the fields before a file tell it.
+    pub(crate) opening: Opening,
     /// What is asked, once all fields are known.
     pub(crate) whole: fn(&[Part]) -> Result<Call, Box<Fault>>,
 }
