@@ -146,7 +146,7 @@ impl PublicService {
         !matches!(find(path), None | Some(Route::Document))
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Response<ReplyBody>
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<ReplyBody>, Infallible>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
@@ -180,7 +180,7 @@ impl PublicService {
                 metrics::auth_failure(code);
             }
         }
-        response
+        Ok(response)
     }
 
     async fn route<B>(
@@ -233,8 +233,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answering = self.clone().answer(request);
-        Box::pin(async move { Ok(answering.await) })
+        Box::pin(self.clone().answer(request))
     }
 }
 

@@ -146,7 +146,8 @@ impl Pool {
             let reused = connection.is_some();
             let fresh = match connection.take() {
                 Some(kept) => kept,
-                None => self.open(&origin).await?,
+                // Rare, and much larger than all the rest: on the heap, so that each call need not have room for it.
+                None => Box::pin(self.open(&origin)).await?,
             };
             let unanswered = match fresh {
                 Fresh::One(mut inline) => match inline.send(for_http1(request, &origin, proxy)).await {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -151,9 +151,9 @@ async fn drive<C, E>(
 ) where
     C: Future<Output = Result<(), E>>,
 {
-    let mut connection = std::pin::pin!(connection);
-    let mut closing = std::pin::pin!(shutdown.closing());
-    let mut cut = std::pin::pin!(shutdown.cut());
+    let mut connection = pin!(connection);
+    let mut closing = pin!(shutdown.closing());
+    let mut cut = pin!(shutdown.cut());
     let tick = (limits.header_read / 5).clamp(Duration::from_millis(10), Duration::from_secs(2));
     // Acting one tick early keeps the promise that the limit is never exceeded.
     let head_limit = millis(limits.header_read.saturating_sub(tick));
@@ -262,8 +262,9 @@ where
             Err(turned) => return Ok(answer::turned(*turned, in_flight)),
         };
         let request = Request::from_parts(parts, body);
-        let called = catch_unwind(AssertUnwindSafe(|| Box::pin(self.service.call(request))));
-        let Ok(mut future) = called else { return Ok(answer::panicked(in_flight)) };
+        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(request)));
+        let Ok(future) = called else { return Ok(answer::panicked(in_flight)) };
+        let mut future = pin!(future);
         let outcome = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Some),
             Err(_) => Poll::Ready(None),
