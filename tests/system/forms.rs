@@ -205,6 +205,11 @@ fn a_client_that_leaves_in_its_recording_takes_the_provider_along() {
         drop(client);
         assert!(!until(&mut provider, b"--b0--").await.1, "the provider's request breaks off");
         let records = stage.usage(2).await;
-        assert_eq!((records[0].status(), records[0].0["outcome"].as_str()), (499, Some("cancelled")), "{:?}", records[0]);
+        assert_eq!(
+            (records[0].status(), records[0].0["outcome"].as_str()),
+            (499, Some("cancelled")),
+            "{:?}",
+            records[0]
+        );
     });
 }
