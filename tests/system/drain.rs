@@ -102,6 +102,10 @@ fn the_address_stays_open_while_balancers_learn() {
             .await;
             assert!(begun.elapsed() >= Duration::from_secs(2), "closed after {:?}", begun.elapsed());
             assert!(gateway.data_process().ended().is_none(), "{}", gateway.said());
+            // The end can be watched to its end.
+            operations.get("/livez").send().await.expect(200);
+            let metrics = operations.get("/metrics").send().await.expect(200).text();
+            assert!(metrics.contains("gatewright_requests_in_flight"), "{metrics}");
 
             let rest = open.events().await;
             assert_eq!(rest.last().map(String::as_str), Some("data: [DONE]"), "{rest:#?}");

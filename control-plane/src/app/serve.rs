@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use shared::runtime::listen::{self, HttpLimits};
+use shared::runtime::listen::{self, HttpLimits, Port};
 use shared::runtime::metrics::Metrics;
 use shared::runtime::operations;
 use shared::runtime::public::PublicSettings;
@@ -59,7 +59,7 @@ pub async fn run(serve: ServeConfig, announce: impl FnOnce(&str) -> io::Result<(
 
     let shown = metrics.clone();
     let probes = operations::routes(readiness.clone(), settings.metrics.unwrap_or(true).then_some(shown));
-    tokio::spawn(listen::serve(operations, probes, HttpLimits::operations(), shutdown.clone()));
+    tokio::spawn(listen::serve(operations, probes, Port::operations(), shutdown.clone()));
 
     let plane = tokio::select! {
         plane = ControlPlane::start(&serve.config, &readiness, &shutdown) => plane?,

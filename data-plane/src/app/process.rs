@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::kernel::secret::Secret;
-use shared::runtime::listen::{self, HttpLimits};
+use shared::runtime::listen::{self, HttpLimits, Port};
 use shared::runtime::logs::{LogSettings, Logs};
 use shared::runtime::metrics::Metrics;
 use shared::runtime::operations;
@@ -46,7 +46,7 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let joining = readiness.condition("enrolled");
     let _ = readiness.condition("catalog");
     let routes = operations::routes(readiness.clone(), Some(metrics));
-    tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
+    tokio::spawn(listen::serve(probes, routes, Port::operations(), shutdown.clone()));
     let dialer = Dialer::addresses(&args.control_plane, args.join_token.as_ref(), args.insecure)?;
     if !dialer.join(args.data_dir.as_deref(), args.join_token.as_ref(), &shutdown).await? {
         return Ok(());

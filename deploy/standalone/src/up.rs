@@ -13,7 +13,7 @@ use control_plane::config::{Config, ConfigError, DatabaseConfig, RetentionArgs, 
 use control_plane::dialect::{ConfigErrors, LoadOptions, Loaded, Settings, load_file};
 use data_plane::app::{CallLimits, DataPlane, Options, Upstreams};
 use data_plane::link::Dialer;
-use shared::runtime::listen::{self, HttpLimits, ListenError};
+use shared::runtime::listen::{self, HttpLimits, ListenError, Port};
 use shared::runtime::logs::{LogError, Logs};
 use shared::runtime::metrics::{Metrics, MetricsError};
 use shared::runtime::operations;
@@ -149,7 +149,7 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), UpError> {
     )?;
     let routes = operations::routes(readiness.clone(), settings.metrics.unwrap_or(true).then(|| metrics.clone()));
     let addresses = Addresses { public: address(&public)?, operations: address(&probes)? };
-    tokio::spawn(listen::serve(probes, routes, HttpLimits::operations(), shutdown.clone()));
+    tokio::spawn(listen::serve(probes, routes, Port::operations(), shutdown.clone()));
 
     let port = args.public.clone().over(settings.public.clone())?;
     let upstreams = Upstreams::of_process(&args.outbound.clone().over(settings.outbound.clone())?)?;

@@ -86,7 +86,7 @@ impl PublicSettings {
         if let Some(tls) = &tls {
             tls.watch(shutdown);
         }
-        Ok(Port { limits, tls, edge: self.edge.clone() })
+        Ok(Port { limits, tls, edge: self.edge.clone(), ..Port::default() })
     }
 
     /// How the port is reached, for people.

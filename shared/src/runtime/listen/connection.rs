@@ -26,7 +26,7 @@ use tower::Service;
 use super::answer::{self, Served};
 use super::framing::{self, FramingFault};
 use super::tap::{Tap, Vitals};
-use super::{HttpLimits, PeerAddr, Port};
+use super::{Closes, HttpLimits, PeerAddr, Port};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::tls::{HANDSHAKE_FAILURES, Tls};
 
@@ -43,14 +43,14 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let _counted = shutdown.connection();
+    let _counted = (port.closes == Closes::WithTraffic).then(|| shutdown.connection());
     let handler = Handler { service, peer, port, vitals: Vitals::new(), shutdown };
     let Some(tls) = handler.port.tls.clone() else { return handler.converse(stream, None).await };
     // Silence is waited for before anything is set up for it.
     let deadline = Instant::now() + handler.port.limits.header_read;
     let first = tokio::select! {
         first = timeout_at(deadline, first_byte(&stream)) => first,
-        () = handler.shutdown.closing() => return,
+        () = handler.port.closing(&handler.shutdown) => return,
     };
     let Ok(Some(first)) = first else { return };
     if first.is_ascii_uppercase() {
@@ -146,13 +146,14 @@ async fn drive<C, E>(
     connection: C,
     finish: impl Fn(Pin<&mut C>),
     vitals: &Arc<Vitals>,
-    limits: &HttpLimits,
+    port: &Port,
     shutdown: &Shutdown,
 ) where
     C: Future<Output = Result<(), E>>,
 {
     let mut connection = pin!(connection);
-    let mut closing = pin!(shutdown.closing());
+    let limits = &port.limits;
+    let mut closing = pin!(port.closing(shutdown));
     let mut cut = pin!(shutdown.cut());
     let tick = (limits.header_read / 5).clamp(Duration::from_millis(10), Duration::from_secs(2));
     // Acting one tick early keeps the promise that the limit is never exceeded.
@@ -218,7 +219,7 @@ where
         let limits = &port.limits;
         let opening = tokio::select! {
             opening = timeout(limits.header_read, first_bytes(&mut stream)) => opening,
-            () = shutdown.closing() => return,
+            () = port.closing(&shutdown) => return,
         };
         // Silence, or a peer that left: there is nobody to answer.
         let Ok(Some((first, http1))) = opening else { return };
@@ -231,13 +232,13 @@ where
         if http1 {
             Box::pin(async {
                 let connection = http1_builder(limits).serve_connection(io, service);
-                drive(connection, |c| c.graceful_shutdown(), &vitals, limits, &shutdown).await;
+                drive(connection, |c| c.graceful_shutdown(), &vitals, &port, &shutdown).await;
             })
             .await;
         } else {
             Box::pin(async {
                 let connection = http2_builder(limits).serve_connection(io, service);
-                drive(connection, |c| c.graceful_shutdown(), &vitals, limits, &shutdown).await;
+                drive(connection, |c| c.graceful_shutdown(), &vitals, &port, &shutdown).await;
             })
             .await;
         }

@@ -33,7 +33,7 @@ use tower::Service;
 
 pub use super::edge::ClientAddr;
 use super::shutdown::Shutdown;
-pub use port::{HttpLimits, Port};
+pub use port::{Closes, HttpLimits, Port};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -108,7 +108,7 @@ where
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shutdown.closing() => break,
+            () = port.closing(&shutdown) => break,
             accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::edge::Edge;
+use super::super::shutdown::Shutdown;
 use super::super::tls::Tls;
 
 /// What a port accepts.
@@ -44,12 +45,14 @@ impl Default for HttpLimits {
     }
 }
 
-impl HttpLimits {
-    /// For the operations port: few and short connections.
-    #[must_use]
-    pub fn operations() -> Self {
-        Self { connections: 64, streams: 16, keep_alive: Duration::from_secs(30), ..Self::default() }
-    }
+/// When a port is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closes {
+    /// With traffic: what it has accepted is waited for.
+    #[default]
+    WithTraffic,
+    /// When traffic is over, so that the end can be watched; nothing waits for it.
+    Last,
 }
 
 /// How a port is served; limits alone make a plain one.
@@ -61,6 +64,26 @@ pub struct Port {
     pub tls: Option<Tls>,
     /// Where it stands.
     pub edge: Edge,
+    /// When it is closed.
+    pub closes: Closes,
+}
+
+impl Port {
+    /// For probes and metrics: few and short connections, to the very end.
+    #[must_use]
+    pub fn operations() -> Self {
+        let limits =
+            HttpLimits { connections: 64, streams: 16, keep_alive: Duration::from_secs(30), ..HttpLimits::default() };
+        Self { limits, closes: Closes::Last, ..Self::default() }
+    }
+
+    /// The moment has come.
+    pub(super) async fn closing(&self, shutdown: &Shutdown) {
+        match self.closes {
+            Closes::WithTraffic => shutdown.closing().await,
+            Closes::Last => shutdown.stopping().await,
+        }
+    }
 }
 
 impl From<HttpLimits> for Port {
