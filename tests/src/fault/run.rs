@@ -34,7 +34,7 @@ const ENFORCED: Duration = Duration::from_secs(10);
 /// Gauges follow what they measure within a second.
 const GAUGES_LAG: Duration = Duration::from_millis(1_200);
 /// So many scenarios at once leave the other tests their share of a small machine.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 /// Plays the scenario in this file, and fails with what does not hold.
 pub fn play(name: &str) {
     let full = std::env::var("GATEWRIGHT_CHECK").as_deref() == Ok("full");

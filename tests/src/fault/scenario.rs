@@ -97,7 +97,7 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { rate: 50, lasts: Duration::from_secs(6), streams: 40, keys: 4, churn: true }
+        Self { rate: 40, lasts: Duration::from_secs(6), streams: 40, keys: 4, churn: true }
     }
 }
 
