@@ -180,21 +180,26 @@ fn each_phase_is_a_child(root: &harness::collector::Span, spans: &[harness::coll
     }
 }
 
+/// A gateway that tells a collector of its spans: by gRPC, or by HTTP.
+async fn observed(mode: Mode) -> (Gateway, Collector) {
+    let (collector, protocol) = match mode {
+        Mode::Split => (Collector::start().await, "grpc"),
+        Mode::Standalone => (Collector::over_http().await, "http/protobuf"),
+    };
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_SERVICE_NAME", "observed"),
+    ];
+    (Gateway::start_with(mode, &variables).await, collector)
+}
+
 /// One call, tried twice: its spans, what they say, and what each upstream was told.
 #[test]
 fn a_call_is_a_tree_of_spans() {
     run(async {
         for mode in MODES {
-            let (collector, protocol) = match mode {
-                Mode::Split => (Collector::start().await, "grpc"),
-                Mode::Standalone => (Collector::over_http().await, "http/protobuf"),
-            };
-            let variables = [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
-                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
-                ("OTEL_SERVICE_NAME", "observed"),
-            ];
-            let gateway = Gateway::start_with(mode, &variables).await;
+            let (gateway, collector) = observed(mode).await;
             let stage = Stage::chat(&gateway).await;
             let second = Upstream::start().await;
             stage.admin().provider(stage.router_id, second.url()).await;
