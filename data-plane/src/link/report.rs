@@ -158,7 +158,16 @@ impl Carrier {
     async fn fill(&self, stream: &mut Stream) -> Result<(), String> {
         while !stream.over && stream.open.len() < WINDOW {
             match self.next_batch().await {
-                Some(batch) if batch.boot == stream.boot => self.send(&stream.sender, &mut stream.open, batch).await?,
+                Some(batch) if batch.boot == stream.boot => {
+                    let partial = batch.records.len() < BATCH;
+                    self.send(&stream.sender, &mut stream.open, batch).await?;
+                    if partial {
+                        // What follows is looked for when it had time to gather.
+                        stream.more = false;
+                        stream.gathering.get_or_insert_with(|| Instant::now() + GATHER);
+                        break;
+                    }
+                }
                 Some(_) => stream.over = true,
                 None => {
                     stream.more = false;

@@ -57,8 +57,9 @@ impl SpoolReader {
         Self { journal, index: 0, offset: 0, loaded: None, in_flight: VecDeque::new() }
     }
 
-    /// Loads what has not been read of the next segment that has any; tells its boot.
-    fn load(&mut self) -> Option<BootId> {
+    /// Loads what has not been read of the next segment that has any; tells its boot. A batch that has begun does not run
+    /// after records that are being written: they would come one by one.
+    fn load(&mut self, begun: bool) -> Option<BootId> {
         if let Some(loaded) = self.loaded.take_if(|loaded| loaded.at < loaded.bytes.len()) {
             return Some(self.loaded.insert(loaded).boot);
         }
@@ -68,6 +69,9 @@ impl SpoolReader {
                 (self.index, self.offset) = (view.index, 0);
             }
             if self.offset < view.bytes {
+                if begun && view.active {
+                    return None;
+                }
                 let bytes = self.read(&view)?;
                 self.offset = view.bytes;
                 let View { boot, acknowledged, .. } = view;
@@ -104,7 +108,7 @@ impl RecordSource for SpoolReader {
     fn next_batch(&mut self, most: usize) -> Option<Batch> {
         let mut batch: Option<Batch> = None;
         while batch.as_ref().is_none_or(|batch| batch.records.len() < most) {
-            let Some(boot) = self.load() else { break };
+            let Some(boot) = self.load(batch.is_some()) else { break };
             if batch.as_ref().is_some_and(|batch| batch.boot != boot) {
                 break;
             }
