@@ -21,6 +21,7 @@
 
 pub mod edge;
 pub mod listen;
+mod log_fields;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
