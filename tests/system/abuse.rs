@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Memory that a row may leave behind.
-const GROWTH: u64 = 16 * 1024 * 1024;
+const GROWTH: u64 = 32 * 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
