@@ -64,12 +64,6 @@ impl CallerUser {
 }
 
 impl Caller {
-    /// Whether it is the holder of the master key.
-    #[must_use]
-    pub const fn is_master(&self) -> bool {
-        self.user.is_none()
-    }
-
     /// The user, if it is one.
     #[must_use]
     pub const fn user(&self) -> Option<&CallerUser> {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use shared::runtime::logs::{LogError, LogSettings, Logs};
+use shared::runtime::outbound::OutboundSettings;
 
 use crate::app::{StartError, connect, run};
 use crate::config::{ConfigError, DatabaseArgs, ServeArgs, ServeConfig, database_of, settings_of};
@@ -95,6 +96,13 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     }
     for finding in serve.config.file.iter().flat_map(|file| file.findings.without_effect()) {
         tracing::warn!(target: "configuration", "{finding}");
+    }
+    if serve.config.settings().outbound != OutboundSettings::default() {
+        tracing::warn!(
+            target: "configuration",
+            "settings.egress: has no effect here, because data planes call the upstreams: give them --upstream-ca-bundle, \
+             --upstream-client-certificate and --upstream-client-key"
+        );
     }
     run(serve, |ready| {
         let mut out = io::stdout();

@@ -174,12 +174,6 @@ impl CatalogTx {
         Ok(rows.filter_map(|((kind, id), content)| Some(Rehearsed { kind: known(kind)?, id, content })).collect())
     }
 
-    /// Whether anything was touched.
-    #[must_use]
-    pub fn is_changed(&self) -> bool {
-        !self.touched.is_empty()
-    }
-
     /// Adds a line to the audit table.
     pub fn audit(&mut self, entry: AuditEntry) {
         self.audits.push(entry);

@@ -233,7 +233,7 @@ fn prepare(
         }
     };
     let order = Order {
-        base: &provider.base,
+        address: &provider.address,
         path,
         authorization: provider.authorization.as_ref(),
         content_type,

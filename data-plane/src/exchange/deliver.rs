@@ -95,7 +95,7 @@ impl Drop for Live {
 
 /// Makes the response. Where usage must be shown and none was reported, it is counted first.
 pub(crate) async fn deliver(mut tail: Tail, reply: Reply) -> Response<ReplyBody> {
-    let renderer = tail.open().and_then(|open| (open.context.endpoint.renderer)(open.profile()));
+    let renderer = tail.open().and_then(|open| open.context.endpoint.renderer(open.profile()));
     match reply {
         Reply::Whole { content_type, body } => {
             let body = match renderer {

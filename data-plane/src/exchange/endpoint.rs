@@ -24,8 +24,18 @@ pub(crate) struct Endpoint {
     pub(crate) serves: &'static [RouterKind],
     /// What its requests come as, and how they are read.
     pub(crate) takes: Takes,
+    /// How answers are dressed for clients of OpenGateLLM.
+    pub(crate) opengatellm: &'static dyn Renderer,
+}
+
+impl Endpoint {
     /// How answers are dressed for a profile; absent where the upstream's bytes are passed on.
-    pub(crate) renderer: fn(Compatibility) -> Option<&'static dyn Renderer>,
+    pub(crate) fn renderer(&self, profile: Compatibility) -> Option<&'static dyn Renderer> {
+        match profile {
+            Compatibility::Native => None,
+            Compatibility::OpenGateLlm => Some(self.opengatellm),
+        }
+    }
 }
 
 /// What requests come as.

@@ -172,8 +172,8 @@ fn upstream(span: Builder, attempt: &Attempt, router: Option<&RouterEntry>) -> B
         .text("gen_ai.provider.name", system)
         .text("gen_ai.system", system)
         .text("gatewright.provider", attempt.provider.to_string())
-        .text("server.address", provider.and_then(|provider| provider.base.host_str()).unwrap_or_default())
-        .maybe("server.port", provider.and_then(|provider| provider.base.port_or_known_default()).map(u64::from))
+        .text("server.address", provider.map(|provider| provider.address.host()).unwrap_or_default())
+        .maybe("server.port", provider.map(|provider| provider.address.port().into()))
         .maybe("http.response.status_code", attempt.status.map(u64::from));
     match attempt.fault {
         Some(FaultKind::ClientGone) => span.text("error.type", FaultKind::ClientGone.as_str()),

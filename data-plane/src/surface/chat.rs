@@ -1,11 +1,11 @@
 //! `POST /v1/chat/completions`.
 
 use bytes::Bytes;
-use shared::catalog::{Compatibility, RouterKind};
+use shared::catalog::RouterKind;
 
 use super::body::{Fields, too_many, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, Renderer, Takes};
+use crate::exchange::endpoint::{Call, Endpoint, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::json::Shape;
 use crate::translate::Operation;
@@ -19,15 +19,8 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     operation: Operation::Chat,
     serves: &[RouterKind::TextGeneration, RouterKind::ImageTextToText],
     takes: Takes::Json(parse),
-    renderer,
+    opengatellm: &OpenGateLlm { chunk: "chat.completion.chunk" },
 };
-
-fn renderer(profile: Compatibility) -> Option<&'static dyn Renderer> {
-    match profile {
-        Compatibility::Native => None,
-        Compatibility::OpenGateLlm => Some(&OpenGateLlm { chunk: "chat.completion.chunk" }),
-    }
-}
 
 fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
     let fields = Fields::read(bytes)?;

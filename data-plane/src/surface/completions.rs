@@ -1,11 +1,11 @@
 //! `POST /v1/completions`.
 
 use bytes::Bytes;
-use shared::catalog::{Compatibility, RouterKind};
+use shared::catalog::RouterKind;
 
 use super::body::{Fields, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, Renderer, Takes};
+use crate::exchange::endpoint::{Call, Endpoint, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::json::Shape;
 use crate::translate::Operation;
@@ -16,15 +16,8 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     operation: Operation::Completions,
     serves: &[RouterKind::TextGeneration, RouterKind::ImageTextToText],
     takes: Takes::Json(parse),
-    renderer,
+    opengatellm: &OpenGateLlm { chunk: "text_completion" },
 };
-
-fn renderer(profile: Compatibility) -> Option<&'static dyn Renderer> {
-    match profile {
-        Compatibility::Native => None,
-        Compatibility::OpenGateLlm => Some(&OpenGateLlm { chunk: "text_completion" }),
-    }
-}
 
 fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
     let fields = Fields::read(bytes)?;

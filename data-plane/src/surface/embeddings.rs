@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use shared::catalog::{Compatibility, RouterKind};
+use shared::catalog::RouterKind;
 
 use super::body::{Fields, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, Renderer, Takes};
+use crate::exchange::endpoint::{Call, Endpoint, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::json::Shape;
 use crate::translate::Operation;
@@ -17,15 +17,8 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     operation: Operation::Embeddings,
     serves: &[RouterKind::TextEmbeddingsInference],
     takes: Takes::Json(parse),
-    renderer,
+    opengatellm: &OpenGateLlm { chunk: "" },
 };
-
-fn renderer(profile: Compatibility) -> Option<&'static dyn Renderer> {
-    match profile {
-        Compatibility::Native => None,
-        Compatibility::OpenGateLlm => Some(&OpenGateLlm { chunk: "" }),
-    }
-}
 
 fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
     let fields = Fields::read(bytes)?;

@@ -156,8 +156,8 @@ impl PublicService {
         let (method, version, clock) = (parts.method.clone(), parts.version, self.services.clock.clone());
         let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
         let peer = client.or_else(|| parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip()));
-        let path = parts.uri.path().to_owned();
-        let route = find(&path);
+        let uri = parts.uri.clone();
+        let route = find(uri.path());
         let name = route.map_or("", |route| route.name());
         let outcome = self.route(route, parts, body, Asked { ids: ids.clone(), begun, peer }).await;
         let fault = outcome.as_ref().err().map(|fault| fault.kind);

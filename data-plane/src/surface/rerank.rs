@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use shared::catalog::{Compatibility, RouterKind};
+use shared::catalog::RouterKind;
 
 use super::body::{Fields, too_many, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, Renderer, Takes};
+use crate::exchange::endpoint::{Call, Endpoint, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::json::Shape;
 use crate::translate::{Operation, Wording};
@@ -20,15 +20,8 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     operation: Operation::Rerank,
     serves: &[RouterKind::TextClassification],
     takes: Takes::Json(parse),
-    renderer,
+    opengatellm: &OpenGateLlm { chunk: "" },
 };
-
-fn renderer(profile: Compatibility) -> Option<&'static dyn Renderer> {
-    match profile {
-        Compatibility::Native => None,
-        Compatibility::OpenGateLlm => Some(&OpenGateLlm { chunk: "" }),
-    }
-}
 
 fn parse(bytes: &Bytes) -> Result<Call, Box<Fault>> {
     let fields = Fields::read(bytes)?;

@@ -1,10 +1,10 @@
 //! `POST /v1/audio/transcriptions`: a form with a recording.
 
-use shared::catalog::{Compatibility, RouterKind};
+use shared::catalog::RouterKind;
 
 use super::body::{missing, wrong};
 use super::opengatellm::OpenGateLlm;
-use crate::exchange::endpoint::{Call, Endpoint, FormReader, Renderer, Takes};
+use crate::exchange::endpoint::{Call, Endpoint, FormReader, Takes};
 use crate::exchange::fault::Fault;
 use crate::scan::multipart::Part;
 use crate::translate::{Operation, UsageWish};
@@ -15,15 +15,8 @@ pub(super) static ENDPOINT: Endpoint = Endpoint {
     operation: Operation::Transcription,
     serves: &[RouterKind::AutomaticSpeechRecognition],
     takes: Takes::Form(FormReader { opening, whole }),
-    renderer,
+    opengatellm: &OpenGateLlm { chunk: "" },
 };
-
-fn renderer(profile: Compatibility) -> Option<&'static dyn Renderer> {
-    match profile {
-        Compatibility::Native => None,
-        Compatibility::OpenGateLlm => Some(&OpenGateLlm { chunk: "" }),
-    }
-}
 
 /// Where the model comes before the recording, as the official clients send it, the recording need not be waited for.
 fn opening(parts: &[Part]) -> Result<Option<Call>, Box<Fault>> {

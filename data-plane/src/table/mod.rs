@@ -16,6 +16,7 @@
 //! Knows nothing of gRPC, disks or HTTP requests. May import `shared` alone; may be imported by every room above.
 //! Observations (in flight, averages, cooldowns) are not here: they outlive a table.
 
+mod address;
 mod credentials;
 mod draft;
 mod finish;
@@ -42,6 +43,7 @@ use shared::kernel::shards::Shards;
 use shared::wire::Rejection;
 use uuid::Uuid;
 
+pub use address::Address;
 pub use credentials::{ReferenceError, resolve_reference};
 pub use draft::{Draft, Incoming};
 pub use handle::Handle;

@@ -10,6 +10,7 @@ use shared::wire::{RejectCode, Rejection};
 use url::Url;
 use uuid::Uuid;
 
+use super::address::Address;
 use super::credentials::{bearer, resolve_reference};
 use super::rows::{ProviderRow, RouterRow, SecretRow};
 use super::{Rows, finish::rejection};
@@ -37,7 +38,7 @@ pub struct ProviderEntry {
     /// What operators said of it.
     pub noun: Provider,
     /// Its address, without `/v1`.
-    pub base: Url,
+    pub address: Address,
     /// `Bearer …`, marked sensitive; absent when none is sent.
     pub authorization: Option<HeaderValue>,
 }
@@ -139,6 +140,8 @@ pub(super) fn compile(
     if !scheme_fits {
         return Err((RejectCode::UnknownValue, format!("url: `{base}` is not an http or https address")));
     }
+    let address = Address::of(&base)
+        .map_err(|error| (RejectCode::UnknownValue, format!("url: `{base}` cannot be called: {error}")))?;
     let unusable =
         || (RejectCode::SecretUnavailable, "the credential has characters that no header can carry".to_owned());
     let authorization = match &noun.credential {
@@ -156,5 +159,5 @@ pub(super) fn compile(
             Some(bearer(text.trim()).ok_or_else(unusable)?)
         }
     };
-    Ok(ProviderEntry { id: ProviderId::from_uuid(id), noun: noun.clone(), base, authorization })
+    Ok(ProviderEntry { id: ProviderId::from_uuid(id), noun: noun.clone(), address, authorization })
 }

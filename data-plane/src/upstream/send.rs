@@ -1,11 +1,11 @@
 //! What an upstream is told beside the body. Everything else of a caller's request stays here.
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use shared::runtime::telemetry::context::{self, TRACEPARENT, TRACESTATE};
-use url::Url;
 
 use super::outgoing::OutgoingBody;
+use crate::table::Address;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -13,7 +13,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
     /// The provider's address.
-    pub(crate) base: &'a Url,
+    pub(crate) address: &'a Address,
     /// Path of the operation.
     pub(crate) path: &'static str,
     /// The provider's credential.
@@ -30,18 +30,6 @@ pub(crate) struct Order<'a> {
     pub(crate) caller: &'a HeaderMap,
 }
 
-/// Puts an operation's path behind a provider's address, which may have a path of its own.
-///
-/// # Errors
-/// When the two together are no address.
-pub(crate) fn target(base: &Url, path: &str) -> Result<Uri, http::Error> {
-    let prefix = base.path().trim_end_matches('/');
-    let host = base.host_str().unwrap_or("local");
-    let scheme = if base.scheme() == "https" { "https" } else { "http" };
-    let authority = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    Uri::builder().scheme(scheme).authority(authority).path_and_query(format!("{prefix}{path}")).build()
-}
-
 /// Makes the request: an allow-list of headers, ours or the provider's, and the trace.
 ///
 /// # Errors
@@ -49,7 +37,7 @@ pub(crate) fn target(base: &Url, path: &str) -> Result<Uri, http::Error> {
 pub(crate) fn request(order: &Order<'_>, body: OutgoingBody) -> Result<Request<OutgoingBody>, http::Error> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = target(order.base, order.path)?;
+    *request.uri_mut() = order.address.target(order.path)?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, order.content_type.clone());
     let accept = if order.streamed { "text/event-stream" } else { "application/json" };
@@ -83,19 +71,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_provider_may_have_a_path_of_its_own() {
-        for (base, expected) in [
-            ("http://vllm:8000", "http://vllm:8000/v1/x"),
-            ("https://api.example.com/", "https://api.example.com/v1/x"),
-            ("https://api.example.com:443/Team/llm/", "https://api.example.com/Team/llm/v1/x"),
-            ("http://[::1]:80/", "http://[::1]/v1/x"),
-            ("mock://local", "http://local/v1/x"),
-        ] {
-            assert_eq!(target(&base.parse().unwrap(), "/v1/x").unwrap().to_string(), expected);
-        }
-    }
-
-    #[test]
     fn only_named_headers_go_out() {
         let mut caller = HeaderMap::new();
         for (name, value) in [
@@ -106,9 +81,9 @@ mod tests {
         ] {
             caller.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let base = "http://vllm:8000".parse().unwrap();
+        let address = Address::of(&"http://vllm:8000".parse().unwrap()).unwrap();
         let order = Order {
-            base: &base,
+            address: &address,
             path: "/v1/x",
             authorization: Some(&HeaderValue::from_static("Bearer provider")),
             content_type: HeaderValue::from_static("application/json"),

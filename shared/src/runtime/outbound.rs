@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::public::{HalfPair, path};
+use super::public::{HalfPair, given, pair, path};
 use super::tls::files::{chain, key};
 use super::tls::{FileRole, TlsError, TlsFiles};
 
@@ -57,17 +57,11 @@ impl OutboundArgs {
     /// # Errors
     /// [`HalfPair`] when a certificate has no key, or the other way round.
     pub fn over(self, file: OutboundSettings) -> Result<OutboundSettings, HalfPair> {
-        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
-        let client = match (given(self.upstream_client_certificate), given(self.upstream_client_key)) {
-            (None, None) => file.client,
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
-            (Some(_), None) => {
-                return Err(HalfPair { given: "--upstream-client-certificate", missing: "--upstream-client-key" });
-            }
-            (None, Some(_)) => {
-                return Err(HalfPair { given: "--upstream-client-key", missing: "--upstream-client-certificate" });
-            }
-        };
+        let client = pair(
+            (self.upstream_client_certificate, "--upstream-client-certificate"),
+            (self.upstream_client_key, "--upstream-client-key"),
+        )?;
+        let client = client.or(file.client);
         let alias = || given(std::env::var_os(BUNDLE_ALIAS).map(PathBuf::from));
         Ok(OutboundSettings { ca_bundle: given(self.upstream_ca_bundle).or_else(alias).or(file.ca_bundle), client })
     }

@@ -49,6 +49,24 @@ pub struct HalfPair {
     pub missing: &'static str,
 }
 
+/// Both files, or nothing when neither is given; an empty path is none.
+pub(super) fn pair(
+    (certificate, its): (Option<PathBuf>, &'static str),
+    (key, name): (Option<PathBuf>, &'static str),
+) -> Result<Option<TlsFiles>, HalfPair> {
+    match (given(certificate), given(key)) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (Some(_), None) => Err(HalfPair { given: its, missing: name }),
+        (None, Some(_)) => Err(HalfPair { given: name, missing: its }),
+    }
+}
+
+/// A path that is one.
+pub(super) fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
 /// Clap's own parser refuses an empty path, which is how composed environments say that there is none.
 pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
@@ -60,13 +78,7 @@ impl PublicArgs {
     /// # Errors
     /// [`HalfPair`] when a certificate has no key, or the other way round.
     pub fn over(self, file: PublicSettings) -> Result<PublicSettings, HalfPair> {
-        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
-        let tls = match (given(self.tls_certificate), given(self.tls_key)) {
-            (None, None) => file.tls,
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
-            (Some(_), None) => return Err(HalfPair { given: "--tls-certificate", missing: "--tls-key" }),
-            (None, Some(_)) => return Err(HalfPair { given: "--tls-key", missing: "--tls-certificate" }),
-        };
+        let tls = pair((self.tls_certificate, "--tls-certificate"), (self.tls_key, "--tls-key"))?.or(file.tls);
         let edge = Edge {
             prefix: self.path_prefix.unwrap_or(file.edge.prefix),
             proxies: self.trusted_proxies.unwrap_or(file.edge.proxies),

@@ -29,12 +29,6 @@ impl Scalar {
         self.written.as_deref().unwrap_or(&self.text)
     }
 
-    /// Whether the text came, wholly or in part, from variables.
-    #[must_use]
-    pub fn is_resolved(&self) -> bool {
-        self.written.is_some()
-    }
-
     /// Nothing: an absent value, `null`, `~`, or Python's `None`.
     #[must_use]
     pub fn is_null(&self) -> bool {
