@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use shared::kernel::ids::{BootId, NodeId};
+use shared::kernel::ids::{BootId, CallId, NodeId};
 use shared::runtime::shutdown::Shutdown;
 use shared::usage::UsageRecord;
 
 use super::{CallLimits, StartError};
 use crate::link::{Dialer, report_usage};
-use crate::meter::sink::{SinkFull, UsageSink};
+use crate::meter::sink::{SinkFull, Ticket, UsageSink};
 use crate::spool::{MemoryQueue, NoRoom, RecordSource as _, Spool, SpoolOptions};
 
 /// Records kept in memory while no control plane takes them.
@@ -64,10 +64,24 @@ impl Usage {
 }
 
 impl UsageSink for Usage {
-    fn begin(&self, opening: UsageRecord) -> Result<(), SinkFull> {
+    fn begin(&self, opening: UsageRecord) -> Result<Ticket, SinkFull> {
         match self {
-            Self::Disk(spool) => spool.begin(opening).map_err(|NoRoom| SinkFull),
-            Self::Memory(queue) => queue.has_room().then_some(()).ok_or(SinkFull),
+            Self::Disk(spool) => spool.begin(opening).map(Ticket).map_err(|NoRoom| SinkFull),
+            Self::Memory(queue) => queue.has_room().then_some(Ticket::NOTHING).ok_or(SinkFull),
+        }
+    }
+
+    fn commit(&self, Ticket(number): Ticket) -> Result<(), SinkFull> {
+        match self {
+            Self::Disk(spool) => spool.commit(number).map_err(|NoRoom| SinkFull),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    fn withdraw(&self, call: CallId) {
+        match self {
+            Self::Disk(spool) => spool.withdraw(call),
+            Self::Memory(_) => {}
         }
     }
 
@@ -78,10 +92,10 @@ impl UsageSink for Usage {
         }
     }
 
-    fn submit(&self, record: UsageRecord) -> Result<(), SinkFull> {
+    fn submit(&self, record: UsageRecord) -> Result<Ticket, SinkFull> {
         let kept = match self {
-            Self::Disk(spool) => spool.submit(record),
-            Self::Memory(queue) => queue.submit(record),
+            Self::Disk(spool) => spool.submit(record).map(Ticket),
+            Self::Memory(queue) => queue.submit(record).map(|()| Ticket::NOTHING),
         };
         kept.map_err(|NoRoom| SinkFull)
     }

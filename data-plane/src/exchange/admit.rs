@@ -3,10 +3,11 @@
 use shared::catalog::FaultKind;
 use shared::kernel::money::Amount;
 use shared::kernel::tokens::TokenUsage;
+use tokio::task::yield_now;
 
 use super::fault::Fault;
 use super::settle::Open;
-use crate::meter::sink::UsageSink;
+use crate::meter::sink::{SinkFull, Ticket, UsageSink};
 
 /// What a call used in the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,16 +56,34 @@ impl Drop for Reservation {
     }
 }
 
-/// Admits a call, or says what stands against it. A refused call consumes nothing.
+/// Admits a call, or says what stands against it. A refused call consumes nothing. Its upstream may be called once its
+/// beginning is [durable](begun).
 ///
 /// # Errors
 /// When the call could not be recorded.
-pub(crate) fn admit(sink: &dyn UsageSink, open: &Open) -> Result<Reservation, Box<Fault>> {
-    if !sink.has_room() || open.note_begin().is_err() {
-        let message = "Usage cannot be recorded at the moment; try again later.";
-        return Err(Fault::new(FaultKind::Unavailable, "usage_backlog_full", message).retry_after(5));
-    }
-    Ok(Reservation::default())
+pub(crate) fn admit(sink: &dyn UsageSink, open: &Open) -> Result<(Reservation, Ticket), Box<Fault>> {
+    let noted = if sink.has_room() { open.note_begin() } else { Err(SinkFull) };
+    noted.map(|ticket| (Reservation::default(), ticket)).map_err(|SinkFull| unrecorded())
+}
+
+/// Makes the beginning of a call durable, in one write with those of all other calls that are ready now.
+///
+/// # Errors
+/// When that cannot be done; the call is refused then.
+pub(crate) async fn begun(sink: &dyn UsageSink, open: &mut Open, ticket: Ticket) -> Result<(), Box<Fault>> {
+    yield_now().await;
+    sink.commit(ticket).map_err(|SinkFull| {
+        sink.withdraw(open.context.ids.call);
+        open.reservation = None;
+        unrecorded()
+    })?;
+    open.context.phase_ended();
+    Ok(())
+}
+
+fn unrecorded() -> Box<Fault> {
+    let message = "Usage cannot be recorded at the moment; try again later.";
+    Fault::new(FaultKind::Unavailable, "usage_backlog_full", message).retry_after(5)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub(crate) async fn attempt(services: &Services, tail: &mut Tail, caller: &Heade
     Err(last.unwrap_or_else(no_provider))
 }
 
-fn no_provider() -> Box<Fault> {
+pub(super) fn no_provider() -> Box<Fault> {
     let message = "No provider of this model can be called at the moment.";
     Fault::new(FaultKind::Unavailable, "no_provider", message)
         .detailed("Model is temporarily unavailable, please try again later.")

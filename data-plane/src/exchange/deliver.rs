@@ -11,23 +11,21 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::attempt::{Begun, Reply};
 use super::endpoint::{Facts, Renderer};
-use super::settle::{Ending, Tail};
+use super::settle::Tail;
 use super::stream::Stream;
 
 /// The body of every answer of the public port.
 pub struct ReplyBody(Kind);
 
 enum Kind {
-    /// Nothing of a call: a refusal, a list, a probe.
+    /// Bytes that are there: a refusal, a list, the whole answer of a call that has been told.
     Plain(Option<Bytes>),
-    /// A whole answer and the call it ends.
-    Whole(Option<(Bytes, Tail)>),
     /// A stream.
     Live(Live),
 }
 
 impl ReplyBody {
-    /// A body that belongs to no call.
+    /// A body that is there.
     pub(crate) const fn plain(bytes: Bytes) -> Self {
         Self(Kind::Plain(Some(bytes)))
     }
@@ -41,13 +39,6 @@ impl Body for ReplyBody {
         let frame = |bytes: Bytes| Poll::Ready(Some(Ok(Frame::data(bytes))));
         match &mut self.0 {
             Kind::Plain(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()).map_or(Poll::Ready(None), frame),
-            Kind::Whole(answer) => match answer.take() {
-                Some((bytes, mut tail)) => {
-                    tail.end(200, Ending::Completed);
-                    frame(bytes)
-                }
-                None => Poll::Ready(None),
-            },
             Kind::Live(live) => live.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -55,7 +46,6 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Plain(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Whole(answer) => answer.is_none(),
             Kind::Live(live) => live.is_over(),
         }
     }
@@ -63,7 +53,6 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Plain(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Whole(answer) => SizeHint::with_exact(answer.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64)),
             Kind::Live(_) => SizeHint::default(),
         }
     }
@@ -102,7 +91,8 @@ pub(crate) async fn deliver(mut tail: Tail, reply: Reply) -> Response<ReplyBody>
                 Some(renderer) => dressed(&mut tail, renderer, body).await,
                 None => body,
             };
-            let mut response = Response::new(ReplyBody(Kind::Whole(Some((body, tail)))));
+            tail.complete().await;
+            let mut response = Response::new(ReplyBody::plain(body));
             response.headers_mut().insert(CONTENT_TYPE, content_type);
             response
         }

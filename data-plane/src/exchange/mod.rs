@@ -49,7 +49,7 @@ use self::form::{Arriving, alongside};
 use self::read::Held;
 use self::settle::Tail;
 use crate::meter::refusals::Refusals;
-use crate::meter::sink::UsageSink;
+use crate::meter::sink::{Ticket, UsageSink};
 use crate::observe::metrics::Meters;
 use crate::observe::traces::CallTrace;
 use crate::table::Handle;
@@ -130,8 +130,8 @@ where
     let begun = received.and_then(|Received { call, payload, held, rest }| {
         Ok((begin(&services, &mut tail, call, payload, held)?, rest))
     });
-    let (drains, rest) = begun.map_err(|fault| failed(&mut tail, fault))?;
-    let answering = answer(services, tail, headers, rest);
+    let (Admitted { ticket, drains }, rest) = begun.map_err(|fault| failed(&mut tail, fault))?;
+    let answering = answer(services, tail, ticket, headers, rest);
     if drains { Abandonable(Some(Box::pin(answering))).await } else { answering.await }
 }
 
@@ -169,9 +169,23 @@ where
     }
 }
 
-/// Resolves and admits; whether an answer that nobody waits for may have to be read all the same.
-fn begin(services: &Services, tail: &mut Tail, call: Call, payload: Payload, held: Held) -> Result<bool, Box<Fault>> {
-    let Some(open) = tail.open_mut() else { return Ok(false) };
+/// A call that may take place.
+struct Admitted {
+    /// What must be durable before its upstream is called.
+    ticket: Ticket,
+    /// Whether an answer that nobody waits for may have to be read all the same.
+    drains: bool,
+}
+
+/// Resolves and admits.
+fn begin(
+    services: &Services,
+    tail: &mut Tail,
+    call: Call,
+    payload: Payload,
+    held: Held,
+) -> Result<Admitted, Box<Fault>> {
+    let Some(open) = tail.open_mut() else { return Err(attempt::no_provider()) };
     open.context.phase_ended();
     let requested = call.requested.clone();
     open.call = Some(call);
@@ -180,20 +194,26 @@ fn begin(services: &Services, tail: &mut Tail, call: Call, payload: Payload, hel
     open.router = Some(router);
     (open.payload, open.held) = (payload, Some(held));
     open.context.phase_ended();
-    open.reservation = Some(admit::admit(services.sink.as_ref(), open)?);
-    open.context.phase_ended();
-    Ok(drains)
+    let (reservation, ticket) = admit::admit(services.sink.as_ref(), open)?;
+    // From here on it is settled, whatever becomes of it.
+    open.reservation = Some(reservation);
+    Ok(Admitted { ticket, drains })
 }
 
 async fn answer<B>(
     services: Arc<Services>,
     mut tail: Tail,
+    ticket: Ticket,
     headers: HeaderMap,
     rest: Option<Box<Arriving<B>>>,
 ) -> Result<Response<ReplyBody>, Box<Fault>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    if let Some(open) = tail.open_mut() {
+        let begun = admit::begun(services.sink.as_ref(), open, ticket).await;
+        begun.map_err(|fault| failed(&mut tail, fault))?;
+    }
     let attempting = attempt::attempt(&services, &mut tail, &headers);
     let attempted = match rest {
         None => attempting.await,

@@ -11,6 +11,7 @@ use shared::catalog::{Compatibility, FaultKind};
 use shared::kernel::money::{Amount, Prices};
 use shared::kernel::tokens::TokenUsage;
 use shared::usage::{Attempt, Outcome, Phase, UsageRecord};
+use tokio::task::yield_now;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Services;
@@ -21,7 +22,7 @@ use super::fault::Fault;
 use super::read::Held;
 use crate::meter::carbon::{Impact, estimate};
 use crate::meter::reported::Reported;
-use crate::meter::sink::SinkFull;
+use crate::meter::sink::{SinkFull, Ticket, UsageSink};
 use crate::meter::text::Said;
 use crate::meter::tokenizer::{Counted, count};
 use crate::observe::access_log;
@@ -87,6 +88,19 @@ pub(crate) struct Open {
     _working: TaskTrackerToken,
 }
 
+/// The record of a call that has ended. It is durable once this is dropped.
+struct Told {
+    sink: Arc<dyn UsageSink>,
+    ticket: Ticket,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // What cannot be written now is kept, and counted by the sink.
+        let _kept = self.sink.commit(self.ticket);
+    }
+}
+
 impl Tail {
     pub(crate) fn new(
         services: Arc<Services>,
@@ -138,7 +152,15 @@ impl Tail {
             match ending {
                 Ending::Completed if self.abandoned => open.settle(499, Ending::Cancelled),
                 _ => open.settle(status, ending),
-            }
+            };
+        }
+    }
+
+    /// Ends the call in full, durably: in one write with all other calls that end now.
+    pub(crate) async fn complete(mut self) {
+        if let Some(open) = self.open.take() {
+            let _told = open.settle(200, Ending::Completed);
+            yield_now().await;
         }
     }
 
@@ -234,25 +256,25 @@ impl Open {
         self.router.as_ref().map(|router| router.noun.prices).unwrap_or_default()
     }
 
-    fn settle(mut self: Box<Self>, status: u16, ending: Ending) {
+    fn settle(mut self: Box<Self>, status: u16, ending: Ending) -> Option<Told> {
         self.close_attempt(ending);
         let latency = self.context.elapsed();
         if !self.must_count(ending) {
-            self.finish(status, ending, latency);
-            return;
+            return self.finish(status, ending, latency);
         }
         // Should the process die while it counts, the end is known all the same.
         self.services.sink.revise(self.record(status, ending, latency));
         let job = self.counting();
         let counted = move || {
             self.counted = Some(job().0);
-            self.finish(status, ending, latency);
+            drop(self.finish(status, ending, latency));
         };
         // Outside of a runtime (its shutdown) the thread may as well do it itself.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(counted)),
             Err(_) => counted(),
         }
+        None
     }
 
     /// The last try ends with the call.
@@ -282,11 +304,11 @@ impl Open {
     ///
     /// # Errors
     /// When that cannot be noted.
-    pub(crate) fn note_begin(&self) -> Result<(), SinkFull> {
+    pub(crate) fn note_begin(&self) -> Result<Ticket, SinkFull> {
         self.services.sink.begin(self.record(0, Ending::Interrupted(FaultKind::Internal), Duration::ZERO))
     }
 
-    fn finish(mut self: Box<Self>, status: u16, ending: Ending, latency: Duration) {
+    fn finish(mut self: Box<Self>, status: u16, ending: Ending, latency: Duration) -> Option<Told> {
         let (tokens, _) = self.tokens();
         let cost = self.cost();
         if let Some(reservation) = self.reservation.take() {
@@ -300,10 +322,13 @@ impl Open {
         }
         if record.outcome == Outcome::Refused {
             self.services.refusals.add(self.context.endpoint.path, record);
-        } else if self.services.sink.submit(record).is_err() {
+            return None;
+        }
+        let submitted = self.services.sink.submit(record).inspect_err(|SinkFull| {
             metrics::record_lost();
             tracing::error!(call_id = %self.context.ids.call, "a usage record was lost: the backlog is full");
-        }
+        });
+        submitted.ok().map(|ticket| Told { sink: Arc::clone(&self.services.sink), ticket })
     }
 
     /// The record of the call as far as it is known.

@@ -77,7 +77,8 @@ impl Refusals {
     }
 
     fn submit(&self, record: UsageRecord) {
-        if self.sink.submit(record).is_err() {
+        // What cannot be written now is kept.
+        if self.sink.submit(record).map(|ticket| self.sink.commit(ticket)).is_err() {
             tracing::warn!("a refusal was not recorded: the backlog of usage records is full");
         }
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use prost::Message;
 use shared::catalog::FaultKind;
-use shared::kernel::ids::BootId;
+use shared::kernel::ids::{BootId, CallId};
 use shared::proto;
 use shared::usage::UsageRecord;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ pub(super) struct Journal {
     room: Room,
     /// Index of the segment being written, or of one before it.
     active: AtomicU64,
+    /// Every entry up to this ticket is with the kernel; known without the writer's lock.
+    written: AtomicU64,
     unacknowledged: AtomicU64,
     pub(super) arrivals: Arc<Notify>,
     pub(super) doorbell: Doorbell,
@@ -69,6 +71,7 @@ impl Journal {
             queue: Mutex::default(),
             room: Room::new(max_bytes, used),
             active: AtomicU64::new(writer.active()),
+            written: AtomicU64::new(0),
             writer: Mutex::new(writer),
             unacknowledged: AtomicU64::new(found.unacknowledged),
             arrivals: Arc::default(),
@@ -81,32 +84,40 @@ impl Journal {
         self.on_full == OnFull::DropAndCount || self.room.fits_a_call()
     }
 
-    pub(super) fn begin(&self, opening: UsageRecord) -> Result<(), NoRoom> {
+    pub(super) fn begin(&self, opening: UsageRecord) -> Result<u64, NoRoom> {
         let call = opening.id;
         let bytes = entry::encode(interrupted(opening.into()));
         let size = bytes.len() as u64 + OVERHEAD;
         let reserve = reserve_for(size);
         if !self.room.fits(size + reserve) {
-            return self.not_begun();
+            return match self.on_full {
+                OnFull::Refuse => Err(NoRoom),
+                OnFull::DropAndCount => Ok(0),
+            };
         }
         self.room.promise(reserve);
-        let ticket = {
-            let mut queue = self.queue.lock();
-            let ticket = self.counted(queue.push(Entry::Open(&bytes)));
-            let segment = self.active.load(Ordering::Relaxed);
-            queue.slots.insert(call, Slot { segment, reserve, opening: bytes.into_boxed_slice() });
-            ticket
-        };
-        if self.commit(ticket).is_ok() || self.on_full == OnFull::DropAndCount {
-            return Ok(());
-        }
-        // The entry may yet be written, so it is taken back by another one behind it.
         let mut queue = self.queue.lock();
-        if queue.slots.remove(&call).is_some() {
-            self.room.keep_promise(reserve);
+        let ticket = self.counted(queue.push(Entry::Open(&bytes)));
+        let segment = self.active.load(Ordering::Relaxed);
+        queue.slots.insert(call, Slot { segment, reserve, opening: bytes.into_boxed_slice() });
+        Ok(ticket)
+    }
+
+    /// Makes everything up to a ticket durable.
+    pub(super) fn commit(&self, ticket: u64) -> Result<(), NoRoom> {
+        match self.write(ticket) {
+            Err(_) if self.on_full == OnFull::Refuse => Err(NoRoom),
+            _ => Ok(()),
         }
-        self.counted(queue.push(Entry::Void(call)));
-        self.not_begun()
+    }
+
+    /// Takes the beginning of a call back: its entry may have been written, or may yet be, so another one follows it.
+    pub(super) fn withdraw(&self, call: CallId) {
+        let mut queue = self.queue.lock();
+        if let Some(slot) = queue.slots.remove(&call) {
+            self.room.keep_promise(slot.reserve);
+            self.counted(queue.push(Entry::Void(call)));
+        }
     }
 
     /// Replaces what is known of an open call.
@@ -120,17 +131,10 @@ impl Journal {
         let ticket = self.counted(queue.push(Entry::Open(&bytes)));
         drop(queue);
         // A failure is counted and logged, and the entry is kept.
-        let _kept = self.commit(ticket);
+        let _kept = self.write(ticket);
     }
 
-    const fn not_begun(&self) -> Result<(), NoRoom> {
-        match self.on_full {
-            OnFull::Refuse => Err(NoRoom),
-            OnFull::DropAndCount => Ok(()),
-        }
-    }
-
-    pub(super) fn submit(&self, record: UsageRecord) -> Result<(), NoRoom> {
+    pub(super) fn submit(&self, record: UsageRecord) -> Result<u64, NoRoom> {
         let (call, count) = (record.id, record.count.max(1));
         let bytes = entry::encode(record.into());
         let mut queue = self.queue.lock();
@@ -144,21 +148,16 @@ impl Journal {
         }
         let ticket = self.counted(queue.push_record(&bytes));
         drop(queue);
-        self.arrived(ticket);
-        Ok(())
+        self.unacknowledged.fetch_add(1, Ordering::Relaxed);
+        Ok(ticket)
     }
 
     /// Ends a call of an earlier start; there is room for it by its reservation then.
     pub(super) fn close_recovered(&self, record: &proto::UsageRecord) {
         let ticket = self.counted(self.queue.lock().push_record(&record.encode_to_vec()));
-        self.arrived(ticket);
-    }
-
-    fn arrived(&self, ticket: u64) {
         self.unacknowledged.fetch_add(1, Ordering::Relaxed);
         // A failure is counted and logged, and the record is kept.
-        let _kept = self.commit(ticket);
-        self.arrivals.notify_one();
+        let _kept = self.write(ticket);
     }
 
     /// Before segments of earlier starts can go, what stands in for their open entries is to be on the disk.
@@ -172,13 +171,17 @@ impl Journal {
         ticket
     }
 
-    fn commit(&self, ticket: u64) -> io::Result<()> {
+    /// Writes all that waits, unless everything up to the ticket has been written.
+    fn write(&self, ticket: u64) -> io::Result<()> {
+        if self.written.load(Ordering::Acquire) >= ticket {
+            return Ok(());
+        }
         self.flush(&mut self.writer.lock(), ticket)
     }
 
     /// Writes what is left over from a failure.
     pub(super) fn retry(&self) {
-        let _kept = self.commit(u64::MAX);
+        let _kept = self.write(u64::MAX);
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -188,8 +191,10 @@ impl Journal {
     fn flush(&self, writer: &mut Writer, ticket: u64) -> io::Result<()> {
         let done = writer.flush(&self.queue, ticket);
         self.active.store(writer.active(), Ordering::Relaxed);
+        self.written.store(writer.written(), Ordering::Release);
         match &done {
             Ok(()) => {
+                self.arrivals.notify_one();
                 if self.room.is_broken() && self.room.set_broken(false) {
                     tracing::info!("the usage spool can be written again");
                 }

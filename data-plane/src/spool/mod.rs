@@ -8,8 +8,8 @@
 //!
 //! 1. [`Spool::open`] takes the directory over ([`recover`]): calls that an earlier start left open become records with
 //!    the outcome *interrupted*, records that were not acknowledged are sent again, under their own boot and number.
-//! 2. [`Spool::begin`] and [`Spool::submit`] append ([`journal`]): whoever finds nobody writing writes everything that
-//!    waits, so that many calls share one write.
+//! 2. [`Spool::begin`] and [`Spool::submit`] queue entries, [`Spool::commit`] writes them ([`journal`]): whoever commits
+//!    first writes everything that waits, so that calls which let each other go first share one write.
 //! 3. [`SpoolReader`] hands out batches ([`reader`]); what is acknowledged is deleted, whole segments at a time. A call
 //!    that is still open moves its entry on, so that one long call does not hold up the rest.
 //!
@@ -42,7 +42,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shared::kernel::ids::BootId;
+use shared::kernel::ids::{BootId, CallId};
 use shared::usage::UsageRecord;
 
 pub(crate) use memory::MemoryQueue;
@@ -154,13 +154,26 @@ impl Spool {
 pub(crate) struct NoRoom;
 
 impl Spool {
-    /// Makes it durable that a call begins: called once, before its upstream is. Should the node die, this is its record,
-    /// with the outcome *interrupted* in place of whatever `opening` says of its end.
+    /// Notes that a call begins: called once, before its upstream is. Should the node die, this is its record, with the
+    /// outcome *interrupted* in place of whatever `opening` says of its end. Durable when the ticket is committed.
     ///
     /// # Errors
-    /// [`NoRoom`] when it cannot be, and such calls are refused.
-    pub(crate) fn begin(&self, opening: UsageRecord) -> Result<(), NoRoom> {
+    /// [`NoRoom`] when it cannot be noted, and such calls are refused.
+    pub(crate) fn begin(&self, opening: UsageRecord) -> Result<u64, NoRoom> {
         self.journal.begin(opening)
+    }
+
+    /// Makes everything up to a ticket durable: writes all that waits, unless somebody else has.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when it cannot be written now, and calls are refused then.
+    pub(crate) fn commit(&self, ticket: u64) -> Result<(), NoRoom> {
+        self.journal.commit(ticket)
+    }
+
+    /// A call whose beginning was noted does not take place.
+    pub(crate) fn withdraw(&self, call: CallId) {
+        self.journal.withdraw(call);
     }
 
     /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
@@ -168,12 +181,12 @@ impl Spool {
         self.journal.revise(record);
     }
 
-    /// Makes a record durable. It ends the call of its id, and then it is never turned away: when it cannot be written
-    /// now, it is kept in memory and tried again.
+    /// Takes a record; durable when the ticket is committed. It ends the call of its id, and then it is never turned away:
+    /// when it cannot be written, it is kept in memory and tried again.
     ///
     /// # Errors
     /// [`NoRoom`] when the record of a call that never began finds no room; it is counted as dropped.
-    pub(crate) fn submit(&self, record: UsageRecord) -> Result<(), NoRoom> {
+    pub(crate) fn submit(&self, record: UsageRecord) -> Result<u64, NoRoom> {
         self.journal.submit(record)
     }
 

@@ -129,6 +129,11 @@ impl Writer {
         self.segments.back().map_or(0, |last| last.index)
     }
 
+    /// The last ticket whose entry is with the kernel.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
     /// How much of a segment can be read: frames of a write that was cut short cannot, before it is completed.
     pub(super) fn readable(&self, segment: &Segment) -> u64 {
         if segment.index == self.active() { segment.bytes - self.sent as u64 } else { segment.bytes }

@@ -110,6 +110,20 @@ pub(super) fn record(name: &str) -> UsageRecord {
     }
 }
 
+/// A call begins, durably.
+pub(super) fn begin(spool: &Spool, opening: UsageRecord) -> Result<(), NoRoom> {
+    let call = opening.id;
+    let ticket = spool.begin(opening)?;
+    spool.commit(ticket).inspect_err(|_| spool.withdraw(call))
+}
+
+/// A record is durable, or kept until it can be.
+pub(super) fn submit(spool: &Spool, record: UsageRecord) -> Result<(), NoRoom> {
+    let ticket = spool.submit(record)?;
+    let _kept = spool.commit(ticket);
+    Ok(())
+}
+
 /// Everything that a reader hands out, as typed records.
 pub(super) fn drain(reader: &mut SpoolReader) -> Vec<UsageRecord> {
     std::iter::from_fn(|| reader.next_batch(500))
