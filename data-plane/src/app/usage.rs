@@ -64,7 +64,7 @@ impl Usage {
 }
 
 impl UsageSink for Usage {
-    fn begin(&self, opening: UsageRecord) -> Result<Ticket, SinkFull> {
+    fn begin(&self, opening: &UsageRecord) -> Result<Ticket, SinkFull> {
         match self {
             Self::Disk(spool) => spool.begin(opening).map(Ticket).map_err(|NoRoom| SinkFull),
             Self::Memory(queue) => queue.has_room().then_some(Ticket::NOTHING).ok_or(SinkFull),
@@ -85,14 +85,14 @@ impl UsageSink for Usage {
         }
     }
 
-    fn revise(&self, record: UsageRecord) {
+    fn revise(&self, record: &UsageRecord) {
         match self {
             Self::Disk(spool) => spool.revise(record),
             Self::Memory(_) => {}
         }
     }
 
-    fn submit(&self, record: UsageRecord) -> Result<Ticket, SinkFull> {
+    fn submit(&self, record: &UsageRecord) -> Result<Ticket, SinkFull> {
         let kept = match self {
             Self::Disk(spool) => spool.submit(record).map(Ticket),
             Self::Memory(queue) => queue.submit(record).map(|()| Ticket::NOTHING),

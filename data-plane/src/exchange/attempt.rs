@@ -1,5 +1,6 @@
 //! The tries: pick a provider, send, judge what comes back; the next provider only before the first event.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ async fn once(
     let Some(open) = tail.open_mut() else { return Err(no_provider()) };
     let vitals = services.vitals.of(provider.id);
     let begun = std::time::Instant::now();
-    open.attempts.push(Attempt {
+    open.record.attempts.push(Attempt {
         provider: provider.id,
         provider_kind: provider.noun.kind,
         upstream_model: provider.noun.upstream_model.clone(),
@@ -131,20 +132,23 @@ async fn once(
     open.trying = Some((begun, Arc::clone(&vitals)));
     open.context.try_begins(caller);
     let deadline = deadline.of_try(provider.noun.timeout);
-    let trying = converse(services, open, caller, provider, vitals.begin(), &deadline);
-    let result = tokio::select! {
-        biased;
-        result = deadline.within(trying) => result.unwrap_or_else(|| Err(timed_out())),
-        () = services.expiry.cancelled() => Err(Fault::shutting_down()),
+    let result = {
+        // In one place: what is passed on by value takes room in every future on the way.
+        let trying = pin!(converse(services, open, caller, provider, vitals.begin(), &deadline));
+        tokio::select! {
+            biased;
+            result = deadline.within(trying) => result.unwrap_or_else(|| Err(timed_out())),
+            () = services.expiry.cancelled() => Err(Fault::shutting_down()),
+        }
     };
     match result {
         Ok(reply) => {
-            open.first = Some(open.context.elapsed());
+            open.record.time_to_first_token = Some(open.context.elapsed());
             Ok(reply)
         }
         Err(fault) => {
             open.trying = None;
-            if let Some(attempt) = open.attempts.last_mut() {
+            if let Some(attempt) = open.record.attempts.last_mut() {
                 attempt.latency = begun.elapsed();
                 attempt.fault = Some(fault.kind);
             }
@@ -169,7 +173,7 @@ async fn converse(
     let dialect = dialect(provider.noun.kind);
     let response = answer(services, open, caller, provider, dialect).await?;
     let status = response.status();
-    if let Some(attempt) = open.attempts.last_mut() {
+    if let Some(attempt) = open.record.attempts.last_mut() {
         attempt.status = Some(status.as_u16());
     }
     if !status.is_success() {
@@ -193,7 +197,7 @@ async fn converse(
 async fn asked_in_full(open: &mut Open) -> Result<(), Box<Fault>> {
     if let (Payload::Form(form), Takes::Form(reader)) = (&open.payload, open.context.endpoint.takes) {
         form.whole().await;
-        open.call = Some(form.read(reader.whole)?);
+        open.ask(form.read(reader.whole)?);
     }
     Ok(())
 }

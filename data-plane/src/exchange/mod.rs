@@ -23,13 +23,14 @@ pub(crate) mod fault;
 mod form;
 mod judge;
 pub(crate) mod read;
+mod record;
 pub(crate) mod resolve;
 pub(crate) mod settle;
 mod stream;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Instant;
@@ -187,11 +188,11 @@ fn begin(
 ) -> Result<Admitted, Box<Fault>> {
     let Some(open) = tail.open_mut() else { return Err(attempt::no_provider()) };
     open.context.phase_ended();
-    let requested = call.requested.clone();
-    open.call = Some(call);
-    let router = resolve::resolve(&open.context.table, &open.principal, &requested, open.context.endpoint)?;
+    open.ask(call);
+    let requested = open.call.as_ref().map_or("", |call| call.requested.as_str());
+    let router = resolve::resolve(&open.context.table, &open.principal, requested, open.context.endpoint)?;
     let drains = router.providers.iter().any(|provider| provider.noun.drain_on_disconnect);
-    open.router = Some(router);
+    open.lead_to(router);
     (open.payload, open.held) = (payload, Some(held));
     open.context.phase_ended();
     let (reservation, ticket) = admit::admit(services.sink.as_ref(), open)?;
@@ -214,10 +215,12 @@ where
         let begun = admit::begun(services.sink.as_ref(), open, ticket).await;
         begun.map_err(|fault| failed(&mut tail, fault))?;
     }
-    let attempting = attempt::attempt(&services, &mut tail, &headers);
-    let attempted = match rest {
-        None => attempting.await,
-        Some(arriving) => alongside(Box::pin(arriving.rest()), attempting).await,
+    let attempted = {
+        let attempting = pin!(attempt::attempt(&services, &mut tail, &headers));
+        match rest {
+            None => attempting.await,
+            Some(arriving) => alongside(Box::pin(arriving.rest()), attempting).await,
+        }
     };
     match attempted {
         Ok(reply) => Ok(deliver::deliver(tail, reply).await),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use shared::catalog::{Compatibility, FaultKind};
 use shared::kernel::money::{Amount, Prices};
 use shared::kernel::tokens::TokenUsage;
-use shared::usage::{Attempt, Outcome, Phase, UsageRecord};
+use shared::usage::{Outcome, UsageRecord};
 use tokio::task::yield_now;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -20,6 +20,7 @@ use super::context::Context;
 use super::endpoint::{Call, Payload};
 use super::fault::Fault;
 use super::read::Held;
+use super::record;
 use crate::meter::carbon::{Impact, estimate};
 use crate::meter::reported::Reported;
 use crate::meter::sink::{SinkFull, Ticket, UsageSink};
@@ -69,12 +70,10 @@ pub(crate) struct Open {
     pub(crate) router: Option<Arc<RouterEntry>>,
     /// What is set aside; present from admission on.
     pub(crate) reservation: Option<Reservation>,
-    /// Every try.
-    pub(crate) attempts: Vec<Attempt>,
+    /// What is to be recorded, as far as it is known; every try is in it.
+    pub(crate) record: UsageRecord,
     /// When the last try began, and whom it feeds.
     pub(crate) trying: Option<(Instant, Arc<ProviderVitals>)>,
-    /// Until the first content.
-    pub(crate) first: Option<Duration>,
     /// Usage as the upstream reported it.
     pub(crate) reported: Option<Reported>,
     /// Usage counted already.
@@ -111,6 +110,7 @@ impl Tail {
         let working = services.in_flight.token();
         let open = Open {
             services,
+            record: record::begin(&context, &principal),
             context,
             principal,
             call: None,
@@ -118,9 +118,7 @@ impl Tail {
             held: None,
             router: None,
             reservation: None,
-            attempts: Vec::with_capacity(1),
             trying: None,
-            first: None,
             reported: None,
             counted: None,
             said: Said::Nothing,
@@ -191,6 +189,18 @@ impl Drop for Tail {
 }
 
 impl Open {
+    /// It is known what is asked.
+    pub(crate) fn ask(&mut self, call: Call) {
+        record::ask(&mut self.record, &call);
+        self.call = Some(call);
+    }
+
+    /// It is known where it leads.
+    pub(crate) fn lead_to(&mut self, router: Arc<RouterEntry>) {
+        record::lead_to(&mut self.record, &router);
+        self.router = Some(router);
+    }
+
     /// How answers are rendered for this caller.
     pub(crate) fn profile(&self) -> Compatibility {
         self.principal.compatibility.unwrap_or(self.context.table.settings().compatibility)
@@ -245,7 +255,7 @@ impl Open {
         if let Some(told) = self.impact.get() {
             return Some(*told);
         }
-        let attempt = self.attempts.last()?;
+        let attempt = self.record.attempts.last()?;
         let provider = self.router.as_ref()?.providers.iter().find(|provider| provider.id == attempt.provider)?;
         let latency = self.trying.as_ref().map_or(attempt.latency, |(begun, _)| begun.elapsed());
         let impact = estimate(&provider.noun.carbon, self.tokens().0.completion?, latency)?;
@@ -263,7 +273,8 @@ impl Open {
             return self.finish(status, ending, latency);
         }
         // Should the process die while it counts, the end is known all the same.
-        self.services.sink.revise(self.record(status, ending, latency));
+        self.complete(status, ending, latency);
+        self.services.sink.revise(&self.record);
         let job = self.counting();
         let counted = move || {
             self.counted = Some(job().0);
@@ -281,7 +292,7 @@ impl Open {
     fn close_attempt(&mut self, ending: Ending) {
         let Some((begun, vitals)) = self.trying.take() else { return };
         let latency = begun.elapsed();
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.record.attempts.last_mut() {
             attempt.latency = latency;
             attempt.fault = match ending {
                 Ending::Completed => None,
@@ -292,7 +303,8 @@ impl Open {
         match ending {
             Ending::Completed => {
                 let before = self.context.elapsed().saturating_sub(latency);
-                vitals.succeeded(self.first.map_or(latency, |first| first.saturating_sub(before)), latency);
+                let first = self.record.time_to_first_token;
+                vitals.succeeded(first.map_or(latency, |first| first.saturating_sub(before)), latency);
             }
             Ending::Interrupted(_) => vitals.failed(),
             // A try that failed was ended before; here it is the client that went wrong.
@@ -305,84 +317,38 @@ impl Open {
     /// # Errors
     /// When that cannot be noted.
     pub(crate) fn note_begin(&self) -> Result<Ticket, SinkFull> {
-        self.services.sink.begin(self.record(0, Ending::Interrupted(FaultKind::Internal), Duration::ZERO))
+        self.services.sink.begin(&self.record)
     }
 
     fn finish(mut self: Box<Self>, status: u16, ending: Ending, latency: Duration) -> Option<Told> {
-        let (tokens, _) = self.tokens();
-        let cost = self.cost();
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settle(&Settlement { tokens, cost });
+        self.complete(status, ending, latency);
+        let Self { services, context, router, record, reservation, .. } = *self;
+        if let Some(reservation) = reservation {
+            reservation.settle(&Settlement { tokens: record.tokens, cost: record.cost });
         }
-        let record = self.record(status, ending, latency);
-        self.services.meters.ended(self.context.endpoint.path, &record);
-        access_log::call(&record, self.context.peer);
-        if let Some(noted) = &self.context.noted {
-            noted.finish(self.context.endpoint.operation, &record, self.router.as_deref(), self.context.elapsed());
+        services.meters.ended(context.endpoint.path, &record);
+        access_log::call(&record, context.peer);
+        if let Some(noted) = &context.noted {
+            noted.finish(context.endpoint.operation, &record, router.as_deref(), context.elapsed());
         }
         if record.outcome == Outcome::Refused {
-            self.services.refusals.add(self.context.endpoint.path, record);
+            services.refusals.add(context.endpoint.path, record);
             return None;
         }
-        let submitted = self.services.sink.submit(record).inspect_err(|SinkFull| {
+        let submitted = services.sink.submit(&record).inspect_err(|SinkFull| {
             metrics::record_lost();
-            tracing::error!(call_id = %self.context.ids.call, "a usage record was lost: the backlog is full");
+            tracing::error!(call_id = %record.id, "a usage record was lost: the backlog is full");
         });
-        submitted.ok().map(|ticket| Told { sink: Arc::clone(&self.services.sink), ticket })
+        submitted.ok().map(|ticket| Told { sink: Arc::clone(&services.sink), ticket })
     }
 
-    /// The record of the call as far as it is known.
-    fn record(&self, status: u16, ending: Ending, latency: Duration) -> UsageRecord {
-        let (outcome, fault) = match ending {
-            Ending::Completed => (Outcome::Completed, None),
-            Ending::Failed(fault) => (Outcome::Failed, Some(fault)),
-            Ending::Refused(fault) => (Outcome::Refused, Some(fault)),
-            Ending::Interrupted(fault) => (Outcome::Interrupted, Some(fault)),
-            Ending::Cancelled => (Outcome::Cancelled, Some(FaultKind::ClientGone)),
-        };
-        let (tokens, estimated) = self.tokens();
-        let impact = self.impact();
-        let (ids, call, router) = (&self.context.ids, self.call.as_ref(), self.router.as_ref());
-        UsageRecord {
-            id: ids.call,
-            started: self.context.started,
-            latency,
-            time_to_first_token: self.first,
-            request_id: ids.request.clone(),
-            trace_id: ids.trace.clone(),
-            endpoint: self.context.endpoint.path.to_owned(),
-            method: "POST".to_owned(),
-            streamed: call.is_some_and(|call| call.streamed.is_some()),
-            status,
-            outcome,
-            fault,
-            phase: Phase::Final,
-            parent: None,
-            key: Some(self.principal.key),
-            key_name: self.principal.key_name.to_string(),
-            user: self.principal.user,
-            user_email: self.principal.user_email.to_string(),
-            organization: self.principal.organization,
-            project: self.principal.project,
-            requested: call.map(|call| cut(&call.requested).to_owned()).unwrap_or_default(),
-            router: router.map(|router| router.id),
-            router_name: router.map(|router| router.noun.name.clone()).unwrap_or_default(),
-            attempts: self.attempts.clone(),
-            tokens,
-            estimated,
-            cost: self.cost(),
-            price_revision: self.prices().revision,
-            leases: Vec::new(),
-            energy_kwh: impact.map(|impact| impact.kwh),
-            carbon_kg_co2eq: impact.map(|impact| impact.kg_co2eq),
-            config_revision: self.context.table.revision().0,
-            count: 1,
-        }
+    /// Completes the record.
+    fn complete(&mut self, status: u16, ending: Ending, latency: Duration) {
+        let ((tokens, estimated), cost, impact) = (self.tokens(), self.cost(), self.impact());
+        let record = &mut self.record;
+        record::end(record, status, ending, latency);
+        (record.tokens, record.estimated, record.cost) = (tokens, estimated, cost);
+        record.energy_kwh = impact.map(|impact| impact.kwh);
+        record.carbon_kg_co2eq = impact.map(|impact| impact.kg_co2eq);
     }
-}
-
-/// A name that nobody configured may be as long as a body.
-fn cut(name: &str) -> &str {
-    let end = (0..=name.len().min(255)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    name.get(..end).unwrap_or_default()
 }

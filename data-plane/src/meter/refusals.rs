@@ -53,7 +53,7 @@ impl Refusals {
             }
         }
         drop(windows);
-        self.submit(record);
+        self.submit(&record);
     }
 
     /// Records what was collapsed in windows that are over, or in all of them at the end; to be called each second.
@@ -72,11 +72,11 @@ impl Refusals {
     fn end(&self, storm: Storm) {
         if let Some(mut record) = storm.latest {
             record.count = storm.count;
-            self.submit(record);
+            self.submit(&record);
         }
     }
 
-    fn submit(&self, record: UsageRecord) {
+    fn submit(&self, record: &UsageRecord) {
         // What cannot be written now is kept.
         if self.sink.submit(record).map(|ticket| self.sink.commit(ticket)).is_err() {
             tracing::warn!("a refusal was not recorded: the backlog of usage records is full");

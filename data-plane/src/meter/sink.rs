@@ -21,12 +21,12 @@ impl Ticket {
 /// Takes records of metered calls. Never waits. What is handed in is durable when its ticket has been committed; whoever
 /// commits first writes for all that wait, so that calls which let each other go first share one write.
 pub(crate) trait UsageSink: Send + Sync + 'static {
-    /// Notes that a call begins: called once, before its upstream is. Should the node die, this is its record, with the
-    /// outcome *interrupted* in place of whatever `opening` says of its end. [`submit`](Self::submit) ends it.
+    /// Notes that a call begins: called once, before its upstream is. Should the node die, `opening` is its record.
+    /// [`submit`](Self::submit) ends it.
     ///
     /// # Errors
     /// [`SinkFull`] when that cannot be noted; the call is to be refused then.
-    fn begin(&self, opening: UsageRecord) -> Result<Ticket, SinkFull> {
+    fn begin(&self, opening: &UsageRecord) -> Result<Ticket, SinkFull> {
         let _kept_nowhere = opening;
         if self.has_room() { Ok(Ticket::NOTHING) } else { Err(SinkFull) }
     }
@@ -47,7 +47,7 @@ pub(crate) trait UsageSink: Send + Sync + 'static {
     }
 
     /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
-    fn revise(&self, record: UsageRecord) {
+    fn revise(&self, record: &UsageRecord) {
         let _kept_nowhere = record;
     }
 
@@ -55,7 +55,7 @@ pub(crate) trait UsageSink: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SinkFull`] when it cannot be kept; the call it belongs to has been served already.
-    fn submit(&self, record: UsageRecord) -> Result<Ticket, SinkFull>;
+    fn submit(&self, record: &UsageRecord) -> Result<Ticket, SinkFull>;
 
     /// Whether there is room for the records of more calls: asked before a call is admitted.
     fn has_room(&self) -> bool;

@@ -1,12 +1,12 @@
 //! Every metric family of the request path, and handles that are resolved once and kept.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use parking_lot::RwLock;
 use shared::catalog::FaultKind;
 use shared::kernel::ids::{ProviderId, RouterId};
+use shared::kernel::quick_map::QuickMap;
 use shared::runtime::metrics::{Family, FamilyKind, describe};
 use shared::usage::{Attempt, Outcome, UsageRecord};
 
@@ -111,17 +111,17 @@ pub(crate) const FAMILIES: &[Family] = &[
 ];
 
 /// Series by router and endpoint.
-type Routes = HashMap<(Option<RouterId>, &'static str), Arc<RouteMeters>>;
+type Routes = QuickMap<(Option<RouterId>, &'static str), Arc<RouteMeters>>;
 
 /// Series by provider and fault.
-type Attempts = HashMap<(ProviderId, Option<FaultKind>), (Counter, Histogram)>;
+type Attempts = QuickMap<(ProviderId, Option<FaultKind>), (Counter, Histogram)>;
 
 /// Handles of every series in use.
 #[derive(Default)]
 pub(crate) struct Meters {
     routes: RwLock<Routes>,
     attempts: RwLock<Attempts>,
-    in_flight: RwLock<HashMap<&'static str, Gauge>>,
+    in_flight: RwLock<QuickMap<&'static str, Gauge>>,
 }
 
 /// The series of one router at one endpoint.

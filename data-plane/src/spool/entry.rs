@@ -3,6 +3,7 @@
 use prost::Message;
 use shared::kernel::ids::{BootId, CallId};
 use shared::proto;
+use shared::usage::UsageRecord;
 use uuid::Uuid;
 
 use super::frame::{self, MAX_BODY};
@@ -78,30 +79,34 @@ impl<'a> Entry<'a> {
 }
 
 /// Encodes a record so that it fits into a frame, whatever names a client has thought of.
-pub(super) fn encode(mut record: proto::UsageRecord) -> Vec<u8> {
-    if record.encoded_len() > LARGE {
-        let attempts = record.attempts.iter_mut().map(|attempt| &mut attempt.upstream_model);
-        let texts = [
-            &mut record.request_id,
-            &mut record.trace_id,
-            &mut record.endpoint,
-            &mut record.method,
-            &mut record.key_name,
-            &mut record.user_email,
-            &mut record.requested,
-            &mut record.router_name,
-        ];
-        for text in texts.into_iter().chain(attempts) {
-            if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
-                text.truncate(end);
-            }
-        }
-        if record.encoded_len() > MAX_BODY / 2 {
-            record.attempts.truncate(FEW);
-            record.leases.truncate(FEW);
+pub(super) fn encode(record: &UsageRecord) -> Vec<u8> {
+    let bytes = record.encode();
+    if bytes.len() > LARGE { cut(record.clone()).encode() } else { bytes }
+}
+
+/// Cuts what makes a record large.
+fn cut(mut record: UsageRecord) -> UsageRecord {
+    let attempts = record.attempts.iter_mut().map(|attempt| &mut attempt.upstream_model);
+    let texts = [
+        &mut record.request_id,
+        &mut record.trace_id,
+        &mut record.endpoint,
+        &mut record.method,
+        &mut record.key_name,
+        &mut record.user_email,
+        &mut record.requested,
+        &mut record.router_name,
+    ];
+    for text in texts.into_iter().chain(attempts) {
+        if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+            text.truncate(end);
         }
     }
-    record.encode_to_vec()
+    if record.encode().len() > MAX_BODY / 2 {
+        record.attempts.truncate(FEW);
+        record.leases.truncate(FEW);
+    }
+    record
 }
 
 /// Decodes a record; one without a call id is none.

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use prost::Message;
-use shared::catalog::FaultKind;
 use shared::kernel::ids::{BootId, CallId};
 use shared::proto;
 use shared::usage::UsageRecord;
@@ -84,9 +83,9 @@ impl Journal {
         self.on_full == OnFull::DropAndCount || self.room.fits_a_call()
     }
 
-    pub(super) fn begin(&self, opening: UsageRecord) -> Result<u64, NoRoom> {
+    pub(super) fn begin(&self, opening: &UsageRecord) -> Result<u64, NoRoom> {
         let call = opening.id;
-        let bytes = entry::encode(interrupted(opening.into()));
+        let bytes = entry::encode(opening);
         let size = bytes.len() as u64 + OVERHEAD;
         let reserve = reserve_for(size);
         if !self.room.fits(size + reserve) {
@@ -121,9 +120,9 @@ impl Journal {
     }
 
     /// Replaces what is known of an open call.
-    pub(super) fn revise(&self, record: UsageRecord) {
+    pub(super) fn revise(&self, record: &UsageRecord) {
         let call = record.id;
-        let bytes = entry::encode(record.into());
+        let bytes = entry::encode(record);
         let mut queue = self.queue.lock();
         let Some(slot) = queue.slots.get_mut(&call) else { return };
         slot.opening = bytes.clone().into_boxed_slice();
@@ -134,9 +133,9 @@ impl Journal {
         let _kept = self.write(ticket);
     }
 
-    pub(super) fn submit(&self, record: UsageRecord) -> Result<u64, NoRoom> {
+    pub(super) fn submit(&self, record: &UsageRecord) -> Result<u64, NoRoom> {
         let (call, count) = (record.id, record.count.max(1));
-        let bytes = entry::encode(record.into());
+        let bytes = entry::encode(record);
         let mut queue = self.queue.lock();
         match queue.slots.remove(&call) {
             Some(slot) => self.room.keep_promise(slot.reserve),
@@ -296,23 +295,5 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn used(&self) -> u64 {
         self.room.used()
-    }
-}
-
-/// The record of a call of which nothing more is heard than that it began: the node died. What the client saw is not
-/// known, so it has no status; nobody has counted its tokens.
-fn interrupted(opening: proto::UsageRecord) -> proto::UsageRecord {
-    proto::UsageRecord {
-        outcome: proto::Outcome::Interrupted as i32,
-        fault: FaultKind::Internal.as_str().to_owned(),
-        status: 0,
-        latency_us: 0,
-        time_to_first_token_us: None,
-        prompt_tokens: None,
-        completion_tokens: None,
-        cached_tokens: None,
-        reasoning_tokens: None,
-        cost_billionths: 0,
-        ..opening
     }
 }

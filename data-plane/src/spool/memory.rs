@@ -40,8 +40,8 @@ impl MemoryQueue {
     ///
     /// # Errors
     /// [`NoRoom`] when the queue is full.
-    pub(crate) fn submit(&self, record: UsageRecord) -> Result<(), NoRoom> {
-        let record = entry::encode(record.into()).into();
+    pub(crate) fn submit(&self, record: &UsageRecord) -> Result<(), NoRoom> {
+        let record = entry::encode(record).into();
         let mut held = self.held.lock();
         if held.records.len() >= self.bound {
             return Err(NoRoom);

@@ -154,12 +154,12 @@ impl Spool {
 pub(crate) struct NoRoom;
 
 impl Spool {
-    /// Notes that a call begins: called once, before its upstream is. Should the node die, this is its record, with the
-    /// outcome *interrupted* in place of whatever `opening` says of its end. Durable when the ticket is committed.
+    /// Notes that a call begins: called once, before its upstream is. Should the node die, `opening` is its record. Durable
+    /// when the ticket is committed.
     ///
     /// # Errors
     /// [`NoRoom`] when it cannot be noted, and such calls are refused.
-    pub(crate) fn begin(&self, opening: UsageRecord) -> Result<u64, NoRoom> {
+    pub(crate) fn begin(&self, opening: &UsageRecord) -> Result<u64, NoRoom> {
         self.journal.begin(opening)
     }
 
@@ -177,7 +177,7 @@ impl Spool {
     }
 
     /// Notes how a call has ended whose record is not complete yet: should the node die now, this is its record.
-    pub(crate) fn revise(&self, record: UsageRecord) {
+    pub(crate) fn revise(&self, record: &UsageRecord) {
         self.journal.revise(record);
     }
 
@@ -186,7 +186,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`NoRoom`] when the record of a call that never began finds no room; it is counted as dropped.
-    pub(crate) fn submit(&self, record: UsageRecord) -> Result<u64, NoRoom> {
+    pub(crate) fn submit(&self, record: &UsageRecord) -> Result<u64, NoRoom> {
         self.journal.submit(record)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use shared::kernel::ids::{BootId, CallId};
+use shared::kernel::quick_map::QuickMap;
 
 use super::entry::Entry;
 use super::segment::Segment;
@@ -34,7 +35,7 @@ pub(super) struct Queue {
     ticket: u64,
     /// Records pushed so far.
     ordinal: u64,
-    pub(super) slots: HashMap<CallId, Slot>,
+    pub(super) slots: QuickMap<CallId, Slot>,
 }
 
 impl Queue {

@@ -1,11 +1,11 @@
 //! Routers and providers compiled for use: addresses parsed, credentials ready, names indexed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use shared::catalog::{Credential, Kind, Provider, ProviderKind, Ref, Router};
 use shared::kernel::ids::{OrganizationId, ProviderId, RouterId};
+use shared::kernel::quick_map::QuickMap;
 use shared::wire::{RejectCode, Rejection};
 use url::Url;
 use uuid::Uuid;
@@ -46,9 +46,9 @@ pub struct ProviderEntry {
 /// The compiled routers and their names.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
-    by_id: HashMap<Uuid, Arc<RouterEntry>>,
+    by_id: QuickMap<Uuid, Arc<RouterEntry>>,
     /// Names and aliases, by owner; `None` is global.
-    names: HashMap<Option<Uuid>, HashMap<Box<str>, Arc<RouterEntry>>>,
+    names: QuickMap<Option<Uuid>, QuickMap<Box<str>, Arc<RouterEntry>>>,
 }
 
 impl Routing {
@@ -59,7 +59,7 @@ impl Routing {
         providers: &Rows<ProviderRow>,
         old: &Self,
     ) -> (Self, Vec<Rejection>) {
-        let mut members: HashMap<Uuid, Vec<Arc<ProviderEntry>>> = HashMap::new();
+        let mut members: QuickMap<Uuid, Vec<Arc<ProviderEntry>>> = QuickMap::default();
         for row in providers.iter().map(|(_, row)| row).filter(|row| !row.blocked) {
             if let (Some(router), Some(entry)) = (row.router, &row.entry) {
                 members.entry(router).or_default().push(Arc::clone(entry));

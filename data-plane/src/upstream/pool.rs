@@ -1,6 +1,5 @@
 //! Connections to upstreams: opened with every check, kept while useful, handed out again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
+use shared::kernel::quick_map::QuickMap;
 use tower_service::Service as _;
 
 use super::body::AnswerBody;
@@ -49,7 +49,7 @@ pub(crate) struct Pool {
 struct Inner {
     connector: Secured,
     proxies: Arc<Proxies>,
-    shelves: Mutex<HashMap<Origin, Shelf>>,
+    shelves: Mutex<QuickMap<Origin, Shelf>>,
 }
 
 /// What a connection turned out to be.

@@ -5,13 +5,13 @@
 
 pub(crate) mod retry_budget;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use shared::kernel::ids::ProviderId;
+use shared::kernel::quick_map::QuickMap;
 
 /// How much the newest observation counts: one eighth, so that about the last twenty are felt.
 const WEIGHT: u64 = 8;
@@ -19,7 +19,7 @@ const WEIGHT: u64 = 8;
 /// The observations of every provider that was ever called.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
-    providers: RwLock<HashMap<ProviderId, Arc<ProviderVitals>>>,
+    providers: RwLock<QuickMap<ProviderId, Arc<ProviderVitals>>>,
 }
 
 /// The observations of one provider.

@@ -6,6 +6,7 @@ pub mod cidr;
 pub mod clock;
 pub mod ids;
 pub mod money;
+pub mod quick_map;
 pub mod secret;
 pub mod shards;
 pub mod tokens;

@@ -19,8 +19,8 @@ fn a_crowd_loses_nothing_and_doubles_nothing() {
                 scope.spawn(|| {
                     let one = || {
                         let call = record("m");
-                        begin(&spool, call.clone()).unwrap();
-                        submit(&spool, call.clone()).unwrap();
+                        begin(&spool, &call).unwrap();
+                        submit(&spool, &call).unwrap();
                         call.id
                     };
                     std::iter::repeat_with(one).take(EACH).collect::<Vec<_>>()
@@ -56,8 +56,8 @@ fn what_a_call_costs() {
     let calls: Vec<_> = (0..20_000).map(|_| record("m")).collect();
     let began = Instant::now();
     for call in &calls {
-        begin(&spool, call.clone()).unwrap();
-        submit(&spool, call.clone()).unwrap();
+        begin(&spool, &call).unwrap();
+        submit(&spool, &call).unwrap();
     }
     println!("one thread: {:?} a call", began.elapsed() / 20_000);
 }
@@ -67,7 +67,7 @@ fn one_write_makes_all_durable_that_wait() {
     let folder = Folder::new();
     let (spool, _) = folder.open(1 << 30, OnFull::Refuse);
     let found = || folder.after_a_kill().open(1 << 30, OnFull::Refuse).1.interrupted;
-    let tickets: Vec<_> = (0..10).map(|_| spool.begin(record("m")).unwrap()).collect();
+    let tickets: Vec<_> = (0..10).map(|_| spool.begin(&record("m")).unwrap()).collect();
     assert_eq!(found(), 0, "nothing is written before somebody commits");
     spool.commit(tickets[3]).unwrap();
     assert_eq!(found(), 10);

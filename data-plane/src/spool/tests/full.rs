@@ -15,13 +15,13 @@ fn a_full_spool_refuses_calls_before_they_begin_and_keeps_room_for_those_that_ru
     let mut running = Vec::new();
     while spool.has_room() {
         let call = record("m");
-        begin(&spool, call.clone()).unwrap();
+        begin(&spool, &call).unwrap();
         running.push(call);
     }
     assert!(running.len() > 10);
-    while submit(&spool, record("never begun")).is_ok() {}
+    while submit(&spool, &record("never begun")).is_ok() {}
     for call in &running {
-        submit(&spool, call.clone()).unwrap();
+        submit(&spool, &call).unwrap();
     }
     assert!(spool.journal.used() <= 48 << 10, "what runs ends within the limit");
     let mut reader = spool.reader();
@@ -39,10 +39,10 @@ fn drop_and_count_serves_calls_without_records() {
     let calls: Vec<_> = (0..200).map(|_| record("m")).collect();
     for call in &calls {
         assert!(spool.has_room());
-        begin(&spool, call.clone()).unwrap();
+        begin(&spool, &call).unwrap();
     }
     for call in &calls {
-        lost += usize::from(submit(&spool, call.clone()).is_err());
+        lost += usize::from(submit(&spool, &call).is_err());
     }
     assert!(lost > 0 && lost < 200);
     assert_eq!(drain(&mut spool.reader()).len(), 200 - lost);
@@ -55,13 +55,13 @@ fn a_disk_that_refuses_stops_new_calls_until_it_takes_again() {
     let folder = Folder::new();
     let (spool, _) = folder.open(LARGE, OnFull::Refuse);
     let (running, refused) = (record("running"), record("refused"));
-    begin(&spool, running.clone()).unwrap();
+    begin(&spool, &running).unwrap();
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let real = spool.journal.writer().divert(full);
-    assert_eq!(begin(&spool, refused.clone()), Err(NoRoom));
+    assert_eq!(begin(&spool, &refused), Err(NoRoom));
     assert!(!spool.has_room());
-    submit(&spool, running.clone()).unwrap();
-    assert_eq!(submit(&spool, record("refused too")), Err(NoRoom));
+    submit(&spool, &running).unwrap();
+    assert_eq!(submit(&spool, &record("refused too")), Err(NoRoom));
     assert_eq!(drain(&mut spool.reader()), []);
     spool.journal.writer().restore(real);
     let patience = std::time::Instant::now() + Duration::from_secs(10);
@@ -85,7 +85,7 @@ fn a_write_cut_short_goes_on_where_it_stopped() {
     let mut large = record("m");
     large.attempts = vec![large.attempts[0].clone(); 4000];
     let (mut calls, mut seen) = (1, Vec::new());
-    while submit(&spool, large.clone()).is_ok() && spool.journal.writer().is_clean() {
+    while submit(&spool, &large).is_ok() && spool.journal.writer().is_clean() {
         calls += 1;
     }
     assert!(!spool.has_room());

@@ -9,7 +9,7 @@ mod restart;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shared::catalog::ProviderKind;
+use shared::catalog::{FaultKind, ProviderKind};
 use shared::kernel::clock::FleetTime;
 use shared::kernel::ids::{BootId, CallId, ProviderId, RouterId, UserId, VirtualKeyId};
 use shared::kernel::money::Amount;
@@ -110,15 +110,25 @@ pub(super) fn record(name: &str) -> UsageRecord {
     }
 }
 
-/// A call begins, durably.
-pub(super) fn begin(spool: &Spool, opening: UsageRecord) -> Result<(), NoRoom> {
-    let call = opening.id;
-    let ticket = spool.begin(opening)?;
-    spool.commit(ticket).inspect_err(|_| spool.withdraw(call))
+/// A call begins, durably; how it is going to end is not known yet.
+pub(super) fn begin(spool: &Spool, call: &UsageRecord) -> Result<(), NoRoom> {
+    let opening = UsageRecord {
+        outcome: Outcome::Interrupted,
+        fault: Some(FaultKind::Internal),
+        status: 0,
+        latency: Duration::ZERO,
+        time_to_first_token: None,
+        attempts: Vec::new(),
+        tokens: TokenUsage::default(),
+        cost: Amount::ZERO,
+        ..call.clone()
+    };
+    let ticket = spool.begin(&opening)?;
+    spool.commit(ticket).inspect_err(|_| spool.withdraw(call.id))
 }
 
 /// A record is durable, or kept until it can be.
-pub(super) fn submit(spool: &Spool, record: UsageRecord) -> Result<(), NoRoom> {
+pub(super) fn submit(spool: &Spool, record: &UsageRecord) -> Result<(), NoRoom> {
     let ticket = spool.submit(record)?;
     let _kept = spool.commit(ticket);
     Ok(())

@@ -9,8 +9,8 @@ fn what_was_not_acknowledged_is_sent_again_under_its_own_boot_and_number() {
     let (spool, recovered) = folder.open(LARGE, OnFull::Refuse);
     assert_eq!(recovered, Recovered::default());
     for record in &records {
-        begin(&spool, record.clone()).unwrap();
-        submit(&spool, record.clone()).unwrap();
+        begin(&spool, record).unwrap();
+        submit(&spool, &record).unwrap();
     }
     let mut reader = spool.reader();
     let first = reader.next_batch(4).unwrap();
@@ -32,7 +32,7 @@ fn what_was_not_acknowledged_is_sent_again_under_its_own_boot_and_number() {
     assert_eq!((last.boot, last.seq, last.records.len()), (second.boot, 10, 2));
     assert_eq!(reader.next_batch(4), None);
     let fresh = record("fresh");
-    submit(&spool, fresh.clone()).unwrap();
+    submit(&spool, &fresh).unwrap();
     let batch = reader.next_batch(4).unwrap();
     assert!(batch.boot != last.boot && batch.seq == 1);
     reader.acknowledge(last.boot, last.seq);
@@ -48,9 +48,9 @@ fn a_call_that_a_kill_cut_off_becomes_one_interrupted_record() {
     let folder = Folder::new();
     let (cut_off, finished) = (record("cut-off"), record("finished"));
     let (spool, _) = folder.open(LARGE, OnFull::Refuse);
-    begin(&spool, cut_off.clone()).unwrap();
-    begin(&spool, finished.clone()).unwrap();
-    submit(&spool, finished.clone()).unwrap();
+    begin(&spool, &cut_off).unwrap();
+    begin(&spool, &finished).unwrap();
+    submit(&spool, &finished).unwrap();
 
     let killed = folder.after_a_kill();
     for start in 0..3 {
@@ -71,10 +71,10 @@ fn a_call_whose_tokens_were_still_being_counted_is_not_called_interrupted() {
     let folder = Folder::new();
     let (spool, _) = folder.open(LARGE, OnFull::Refuse);
     let call = record("m");
-    begin(&spool, call.clone()).unwrap();
+    begin(&spool, &call).unwrap();
     let uncounted = UsageRecord { tokens: TokenUsage::default(), ..call };
-    spool.revise(uncounted.clone());
-    spool.revise(record("of a call that never began"));
+    spool.revise(&uncounted);
+    spool.revise(&record("of a call that never began"));
     let killed = folder.after_a_kill();
     let (again, recovered) = killed.open(LARGE, OnFull::Refuse);
     assert_eq!((recovered.records, recovered.interrupted), (1, 1));
@@ -87,11 +87,11 @@ fn a_long_call_does_not_hold_up_the_rest() {
     let (spool, _) = folder.open(128 << 10, OnFull::Refuse);
     let mut reader = spool.reader();
     let long = record("long");
-    begin(&spool, long.clone()).unwrap();
+    begin(&spool, &long).unwrap();
     for _ in 0..2000 {
         let short = record("short");
-        begin(&spool, short.clone()).unwrap();
-        submit(&spool, short.clone()).unwrap();
+        begin(&spool, &short).unwrap();
+        submit(&spool, &short).unwrap();
         let batch = reader.next_batch(500).unwrap();
         reader.acknowledge(batch.boot, batch.seq);
     }
@@ -101,7 +101,7 @@ fn a_long_call_does_not_hold_up_the_rest() {
     let (other, recovered) = killed.open(LARGE, OnFull::Refuse);
     assert_eq!((recovered.records, recovered.interrupted), (1, 1));
     assert_eq!(drain(&mut other.reader())[0].id, long.id);
-    submit(&spool, long.clone()).unwrap();
+    submit(&spool, &long).unwrap();
     assert_eq!(drain(&mut reader), [long]);
 }
 
@@ -118,7 +118,7 @@ fn one_process_at_a_time() {
 fn what_is_written_is_soon_synced() {
     let folder = Folder::new();
     let (spool, _) = folder.open(LARGE, OnFull::Refuse);
-    submit(&spool, record("m")).unwrap();
+    submit(&spool, &record("m")).unwrap();
     assert!(spool.journal.doorbell.age() > Duration::ZERO);
     let patience = std::time::Instant::now() + Duration::from_secs(10);
     while spool.journal.doorbell.age() > Duration::ZERO {
@@ -133,9 +133,9 @@ fn a_queue_in_memory_hands_out_like_a_spool() {
     let mut queue = MemoryQueue::new(boot, 3);
     let records: Vec<_> = (0..3).map(|_| record("m")).collect();
     for record in &records {
-        queue.submit(record.clone()).unwrap();
+        queue.submit(record).unwrap();
     }
-    assert_eq!((queue.submit(record("too many")), queue.has_room()), (Err(NoRoom), false));
+    assert_eq!((queue.submit(&record("too many")), queue.has_room()), (Err(NoRoom), false));
     let first = queue.next_batch(2).unwrap();
     assert_eq!((first.boot, first.seq, first.records.len()), (boot, 2, 2));
     assert_eq!(queue.next_batch(2).unwrap().seq, 3);

@@ -193,7 +193,6 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// The service with what every request needs around it.
-#[derive(Clone)]
 struct Handler<S> {
     service: S,
     peer: SocketAddr,
@@ -227,7 +226,8 @@ where
             return;
         }
         let io = TokioIo::new(Tap::new(stream, first, http1, Arc::clone(&vitals)));
-        let service = service_fn(move |request| self.clone().answer(request));
+        let handler = Arc::new(self);
+        let service = service_fn(move |request| Arc::clone(&handler).answer(request));
         // Boxed, so that a socket that has not said anything yet costs a few hundred bytes and not a whole connection.
         if http1 {
             Box::pin(async {
@@ -244,7 +244,10 @@ where
         }
     }
 
-    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Served<B>>, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Served<B>>, Infallible>
+    where
+        S: Clone,
+    {
         let in_flight = self.vitals.begin();
         let (mut parts, body) = request.into_parts();
         let one = parts.version <= Version::HTTP_11;
@@ -263,7 +266,7 @@ where
             Err(turned) => return Ok(answer::turned(*turned, in_flight)),
         };
         let request = Request::from_parts(parts, body);
-        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(request)));
+        let called = catch_unwind(AssertUnwindSafe(|| self.service.clone().call(request)));
         let Ok(future) = called else { return Ok(answer::panicked(in_flight)) };
         let mut future = pin!(future);
         let outcome = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
