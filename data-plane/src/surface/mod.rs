@@ -159,7 +159,11 @@ impl PublicService {
         let uri = parts.uri.clone();
         let route = find(uri.path());
         let name = route.map_or("", |route| route.name());
-        let outcome = self.route(route, parts, body, Asked { ids: ids.clone(), begun, peer }).await;
+        let outcome = match self.route(route, parts, body, Asked { ids: ids.clone(), begun, peer }) {
+            Ok(Step::Call(endpoint, arrival)) => run(self.services, endpoint, arrival).await,
+            Ok(Step::Answer(response)) => Ok(response),
+            Err(fault) => Err(fault),
+        };
         let fault = outcome.as_ref().err().map(|fault| fault.kind);
         let refused = outcome.as_ref().err().filter(|fault| fault.is_of_credentials()).map(|fault| fault.code.clone());
         let told = match &outcome {
@@ -183,34 +187,39 @@ impl PublicService {
         Ok(response)
     }
 
-    async fn route<B>(
-        self,
+    fn route<B>(
+        &self,
         route: Option<Route<'_>>,
         parts: http::request::Parts,
         body: B,
         asked: Asked,
-    ) -> Result<Response<ReplyBody>, Box<Fault>>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-    {
+    ) -> Result<Step<B>, Box<Fault>> {
         let Some(route) = route.filter(|_| !self.is_off(parts.uri.path())) else {
             return Err(nobody_serves(&parts.method));
         };
         if let Err(allowed) = route.check(&parts.method) {
-            return Ok(wrong_method(allowed, parts.version));
+            return Ok(Step::Answer(wrong_method(allowed, parts.version)));
         }
-        match route {
+        let answer = match route {
             Route::Call(endpoint) => {
-                let arrival =
-                    Arrival { ids: asked.ids, begun: asked.begun, peer: asked.peer, headers: parts.headers, body };
-                run(self.services, endpoint, arrival).await
+                let Asked { ids, begun, peer } = asked;
+                return Ok(Step::Call(endpoint, Arrival { ids, begun, peer, headers: parts.headers, body }));
             }
-            Route::Models => models::list(&self.services, &parts.headers, asked.peer),
-            Route::Model(name) => models::retrieve(&self.services, &parts.headers, asked.peer, name),
-            Route::Health => Ok(health::answer()),
-            Route::Document => Ok(json(self.document())),
-        }
+            Route::Models => models::list(&self.services, &parts.headers, asked.peer)?,
+            Route::Model(name) => models::retrieve(&self.services, &parts.headers, asked.peer, name)?,
+            Route::Health => health::answer(),
+            Route::Document => json(self.document()),
+        };
+        Ok(Step::Answer(answer))
     }
+}
+
+/// What a request needs.
+enum Step<B> {
+    /// A call of a router.
+    Call(&'static Endpoint, Arrival<B>),
+    /// Nothing more: here is its answer.
+    Answer(Response<ReplyBody>),
 }
 
 /// What is known of a request beside its head.
