@@ -1,14 +1,22 @@
 //! What an event of a stream, or a whole answer, means to the gateway; the bytes themselves stay as they are.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 use serde_json::Value;
 
 use crate::meter::reported::{self, Reported};
-use crate::scan::json::{Bounds, Cursor, Shape};
-use crate::scan::object::{self, Member};
+use crate::scan::json::{Bounds, Cursor, Shape, check_utf8};
+use crate::scan::object;
 
 /// The data that ends a stream.
 pub(crate) const DONE: &[u8] = b"[DONE]";
+
+// Made once: making one costs more than searching one event with it.
+static DONE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(DONE));
+static ERROR_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static USAGE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static EMPTY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"{}"));
 
 /// What an event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +41,14 @@ pub(crate) fn look(data: &[u8]) -> (Sight, Option<Reported>) {
     if data == DONE {
         return (Sight::Done, None);
     }
-    let Ok(members) = object::read(data, Bounds::ANSWER) else { return (Sight::Garbage, None) };
+    let Ok(text) = check_utf8(data) else { return (Sight::Garbage, None) };
+    let Ok(members) = object::read_text(text, Bounds::ANSWER) else { return (Sight::Garbage, None) };
     let named = |name: &str| members.iter().find(|member| member.name == name);
     if named("error").is_some_and(|error| error.shape != Shape::Null) {
         return (Sight::Error, None);
     }
     let usage = named("usage").filter(|usage| matches!(usage.shape, Shape::Object(_)));
-    let usage = usage.and_then(|usage| reported::read(usage.bytes(data)));
+    let usage = usage.and_then(|usage| reported::read_text(usage.literal(text)));
     let sight = match named("choices").map(|choices| choices.shape) {
         Some(Shape::Array(0)) if usage.is_some() => Sight::UsageOnly,
         Some(Shape::Array(0)) => Sight::Empty,
@@ -52,7 +61,7 @@ pub(crate) fn look(data: &[u8]) -> (Sight, Option<Reported>) {
 /// Whether every choice has an empty delta and goes on. A delta that names a role is not empty.
 fn is_hollow(data: &[u8]) -> bool {
     // Only an empty object can be hollow; most chunks have none.
-    if memmem::find(data, b"{}").is_none() {
+    if EMPTY_FINDER.find(data).is_none() {
         return false;
     }
     let chunk: Value = serde_json::from_slice(data).unwrap_or_default();
@@ -66,9 +75,9 @@ fn is_hollow(data: &[u8]) -> bool {
 /// Whether bytes of many events may hold anything but content: usage, an error, or the end. Quick, and never wrong when
 /// it says no.
 pub(crate) fn is_remarkable(batch: &[u8]) -> bool {
-    memmem::find(batch, DONE).is_some()
-        || memmem::find(batch, b"\"error\"").is_some()
-        || memmem::find_iter(batch, b"\"usage\"").any(|at| {
+    DONE_FINDER.find(batch).is_some()
+        || ERROR_FINDER.find(batch).is_some()
+        || USAGE_FINDER.find_iter(batch).any(|at| {
             // Chunks of a stream whose usage was asked for carry `"usage":null` until the last.
             let value = batch.get(at + 7..).unwrap_or_default().trim_ascii_start();
             let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
@@ -97,13 +106,21 @@ pub(crate) fn look_whole(body: &[u8]) -> Whole {
     if body.len() > READ_WHOLE {
         return look_at_ends(body);
     }
-    let Ok(members) = object::read(body, Bounds::ANSWER) else { return Whole::Garbage };
-    let named = |name: &str| members.iter().find(|member| member.name == name);
-    let is_set = |member: &Member<'_>| member.shape != Shape::Null;
-    if named("error").is_some_and(is_set) && named("choices").or(named("data")).is_none() {
+    let Ok(text) = check_utf8(body) else { return Whole::Garbage };
+    let Ok(members) = object::read_text(text, Bounds::ANSWER) else { return Whole::Garbage };
+    let (mut error, mut content, mut usage) = (false, false, None);
+    for member in &members {
+        match &*member.name {
+            "error" => error = member.shape != Shape::Null,
+            "choices" | "data" => content = true,
+            "usage" => usage = Some(member),
+            _ => {}
+        }
+    }
+    if error && !content {
         return Whole::Error;
     }
-    Whole::Answer(named("usage").and_then(|usage| reported::read(usage.bytes(body))))
+    Whole::Answer(usage.and_then(|usage| reported::read_text(usage.literal(text))))
 }
 
 fn look_at_ends(body: &[u8]) -> Whole {
@@ -114,7 +131,7 @@ fn look_at_ends(body: &[u8]) -> Whole {
     let tail = trimmed.get(trimmed.len().saturating_sub(NEAR)..).unwrap_or_default();
     let head = trimmed.get(..NEAR).unwrap_or_default();
     let usage = memmem::rfind(tail, b"\"usage\"").and_then(|at| usage_at(tail, at));
-    Whole::Answer(usage.or_else(|| memmem::find(head, b"\"usage\"").and_then(|at| usage_at(head, at))))
+    Whole::Answer(usage.or_else(|| USAGE_FINDER.find(head).and_then(|at| usage_at(head, at))))
 }
 
 /// The usage object behind its name.

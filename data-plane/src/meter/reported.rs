@@ -1,10 +1,9 @@
 //! Usage objects of upstreams: absent is not zero, nonsense is bounded and flagged.
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use shared::kernel::tokens::TokenUsage;
+
+use crate::scan::json::{Bounds, Shape, check_utf8};
+use crate::scan::object::{self, Member};
 
 /// More tokens than any call can have.
 const ABSURD: u64 = 1_000_000_000;
@@ -20,13 +19,16 @@ pub(crate) struct Reported {
 
 /// Reads a usage object; absent when it counts nothing.
 pub(crate) fn read(object: &[u8]) -> Option<Reported> {
-    // A derived reader would take a list for the members in order.
-    let object = object.trim_ascii();
-    let wire: Wire = serde_json::from_slice(object.starts_with(b"{").then_some(object)?).ok()?;
+    read_text(check_utf8(object).ok()?)
+}
+
+/// The same for what is known to be text.
+pub(crate) fn read_text(object: &str) -> Option<Reported> {
+    let wire = Wire::read(object)?;
     let prompt = wire.prompt_tokens.or(wire.input_tokens);
     let completion = wire.completion_tokens.or(wire.output_tokens);
     let completion = match (prompt.0, completion.0, wire.total_tokens.0) {
-        (Some(prompt), None, Some(total)) if total > prompt => Count(Some(total - prompt)),
+        (Some(prompt), None, Some(total)) if total > prompt => Count(Some(total.saturating_sub(prompt))),
         _ => completion,
     };
     // Rankings have nothing but a total.
@@ -38,7 +40,7 @@ pub(crate) fn read(object: &[u8]) -> Option<Reported> {
     let mut bound = |count: Count| {
         count.0.map(|count| {
             let inside = u64::try_from(count.max(0)).unwrap_or(ABSURD).min(ABSURD);
-            bounded = bounded || i128::from(inside) != count;
+            bounded = bounded || u64::try_from(count) != Ok(inside);
             inside
         })
     };
@@ -51,8 +53,8 @@ pub(crate) fn read(object: &[u8]) -> Option<Reported> {
     Some(Reported { tokens, bounded })
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+/// The members that count, under every name they have.
+#[derive(Default)]
 struct Wire {
     prompt_tokens: Count,
     input_tokens: Count,
@@ -63,15 +65,71 @@ struct Wire {
     input_tokens_details: Details,
     completion_tokens_details: Details,
     output_tokens_details: Details,
+    /// One bit for each name that was there.
+    seen: u16,
+}
+
+impl Wire {
+    /// Nothing when it is no object, when a count that decides comes twice, or when a number has no value.
+    fn read(object: &str) -> Option<Self> {
+        let mut wire = Self::default();
+        let mut sound = true;
+        object::each(object, Bounds::ANSWER, |member| sound &= wire.take(&member, object).is_some()).ok()?;
+        sound.then_some(wire)
+    }
+
+    fn take(&mut self, member: &Member<'_>, whole: &str) -> Option<()> {
+        let (bit, place) = match &*member.name {
+            "prompt_tokens" => (0, Place::Count(&mut self.prompt_tokens)),
+            "completion_tokens" => (1, Place::Count(&mut self.completion_tokens)),
+            "total_tokens" => (2, Place::Count(&mut self.total_tokens)),
+            "input_tokens" => (3, Place::Count(&mut self.input_tokens)),
+            "output_tokens" => (4, Place::Count(&mut self.output_tokens)),
+            "prompt_tokens_details" => (5, Place::Details(&mut self.prompt_tokens_details)),
+            "completion_tokens_details" => (6, Place::Details(&mut self.completion_tokens_details)),
+            "input_tokens_details" => (7, Place::Details(&mut self.input_tokens_details)),
+            "output_tokens_details" => (8, Place::Details(&mut self.output_tokens_details)),
+            _ => return Some(()),
+        };
+        match place {
+            Place::Count(count) => *count = Count::read(member, whole)?,
+            Place::Details(details) => *details = Details::read(member, whole)?,
+        }
+        let twice = self.seen & (1 << bit) != 0;
+        self.seen |= 1 << bit;
+        (!twice).then_some(())
+    }
+}
+
+/// Where a member goes.
+enum Place<'a> {
+    Count(&'a mut Count),
+    Details(&'a mut Details),
 }
 
 /// A count, or nothing where something else stands.
 #[derive(Clone, Copy, Default)]
-struct Count(Option<i128>);
+struct Count(Option<i64>);
 
 impl Count {
     const fn or(self, other: Self) -> Self {
         if self.0.is_some() { self } else { other }
+    }
+
+    /// Any value is taken, but only a number is a count; nothing when it is a number without a value.
+    fn read(member: &Member<'_>, whole: &str) -> Option<Self> {
+        if member.shape != Shape::Number {
+            return Some(Self(None));
+        }
+        let digits = member.literal(whole);
+        if let Ok(number) = digits.parse() {
+            return Some(Self(Some(number)));
+        }
+        let number = digits.parse::<f64>().ok().filter(|number| number.is_finite())?;
+        // A fraction of a token is none; the bound of absurdity keeps the conversion exact.
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, and is bounded afterwards")]
+        let whole = number.round() as i64;
+        Some(Self(Some(whole)))
     }
 }
 
@@ -89,73 +147,26 @@ impl Details {
             reasoning_tokens: self.reasoning_tokens.or(other.reasoning_tokens),
         }
     }
-}
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Lenient).map(|(count, _)| count)
-    }
-}
-
-impl<'de> Deserialize<'de> for Details {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Lenient).map(|(_, details)| details)
-    }
-}
-
-/// Takes any value: a number as a count, an object as details, the rest as neither.
-struct Lenient;
-
-impl<'de> Visitor<'de> for Lenient {
-    type Value = (Count, Details);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok((Count(Some(i128::from(number))), Details::default()))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok((Count(Some(i128::from(number))), Details::default()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        // A fraction of a token is none; the bound of absurdity keeps the conversion exact.
-        #[expect(clippy::cast_possible_truncation, reason = "saturates, and is bounded afterwards")]
-        let whole = number.round() as i128;
-        Ok((Count(Some(whole)), Details::default()))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Self::Value::default())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Self::Value::default())
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Self::Value::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Self::Value::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut details = Details::default();
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "cached_tokens" => details.cached_tokens = map.next_value()?,
-                "reasoning_tokens" => details.reasoning_tokens = map.next_value()?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+    fn read(member: &Member<'_>, whole: &str) -> Option<Self> {
+        let mut details = Self::default();
+        if !matches!(member.shape, Shape::Object(_)) {
+            return Some(details);
         }
-        Ok((Count::default(), details))
+        let object = member.literal(whole);
+        let mut sound = true;
+        let take = |member: Member<'_>| {
+            let count = match &*member.name {
+                "cached_tokens" => &mut details.cached_tokens,
+                "reasoning_tokens" => &mut details.reasoning_tokens,
+                _ => return,
+            };
+            match Count::read(&member, object) {
+                Some(read) => *count = read,
+                None => sound = false,
+            }
+        };
+        object::each(object, Bounds::ANSWER, take).ok()?;
+        sound.then_some(details)
     }
 }

@@ -6,6 +6,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`json`] | the grammar: checks and skips a value, with bounds on depth and size |
+//! | [`plain`] | runs of bytes without a meaning, found many at a time |
 //! | [`object`] | the members of one object, duplicates refused |
 //! | [`splice`] | replaces ranges without touching the rest |
 //! | [`sse`] | whole events out of a stream cut anywhere |
@@ -14,5 +15,6 @@
 pub(crate) mod json;
 pub(crate) mod multipart;
 pub(crate) mod object;
+mod plain;
 pub(crate) mod splice;
 pub(crate) mod sse;

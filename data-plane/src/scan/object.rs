@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::json::{Bounds, Cursor, Flaw, Shape, check_utf8};
+use super::json::{Bounds, Broken, Cursor, Flaw, Shape, check_utf8};
 
 /// One member of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,11 @@ pub(crate) struct Member<'a> {
 impl Member<'_> {
     /// The bytes of its value.
     pub(crate) fn bytes<'b>(&self, whole: &'b [u8]) -> &'b [u8] {
+        whole.get(self.value.clone()).unwrap_or_default()
+    }
+
+    /// The same, of bytes that are known to be text.
+    pub(crate) fn literal<'b>(&self, whole: &'b str) -> &'b str {
         whole.get(self.value.clone()).unwrap_or_default()
     }
 
@@ -44,21 +49,21 @@ pub(crate) fn unquote(literal: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice(literal).ok().map(Cow::Owned)
 }
 
+/// Room for the members of most bodies, within what an allocator counts as small.
+const USUAL: usize = 1024 / size_of::<Member<'static>>();
+
 /// Reads a whole body that must be one object: checks all of it, and lists its members in order.
 ///
 /// # Errors
 /// The first [`Flaw`], in order of the bytes; a duplicate name is found last.
 pub(crate) fn read(bytes: &[u8], bounds: Bounds) -> Result<Vec<Member<'_>>, Flaw> {
-    check_utf8(bytes)?;
-    let mut cursor = Cursor::new(bytes, bounds);
-    if cursor.peek() != Some(b'{') {
-        // The body may still be broken; that matters more than its type.
-        cursor.value(0)?;
-        cursor.end()?;
-        return Err(Flaw::NoObject);
-    }
-    let members = members(&mut cursor, bytes)?;
-    cursor.end()?;
+    read_text(check_utf8(bytes)?, bounds)
+}
+
+/// The same for a body that is known to be text.
+pub(crate) fn read_text(text: &str, bounds: Bounds) -> Result<Vec<Member<'_>>, Flaw> {
+    let mut members = Vec::with_capacity(USUAL);
+    each(text, bounds, |member| members.push(member))?;
     refuse_duplicates(&members)?;
     Ok(members)
 }
@@ -69,32 +74,56 @@ pub(crate) fn inner(bytes: &[u8], range: Range<usize>) -> Result<Vec<Member<'_>>
     read(part, Bounds::REQUEST)
 }
 
-fn members<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Result<Vec<Member<'a>>, Flaw> {
-    cursor.take(b'{', "`{`")?;
-    let mut members = Vec::with_capacity(16);
-    if cursor.took(b'}') {
-        return Ok(members);
+/// Reads a whole body that must be one object, and shows its members in order. Whether a name comes twice is left to
+/// the one who looks.
+///
+/// # Errors
+/// The first [`Flaw`], in order of the bytes.
+pub(crate) fn each<'a>(text: &'a str, bounds: Bounds, show: impl FnMut(Member<'a>)) -> Result<(), Flaw> {
+    let mut cursor = Cursor::new(text.as_bytes(), bounds);
+    members(text, &mut cursor, bounds.members, show).map_err(|Broken| cursor.flaw())
+}
+
+fn members<'a>(
+    text: &'a str,
+    cursor: &mut Cursor<'a>,
+    most: usize,
+    mut show: impl FnMut(Member<'a>),
+) -> Result<(), Broken> {
+    if !cursor.took(b'{') {
+        // The body may still be broken; that matters more than its type.
+        cursor.value(0)?;
+        cursor.end()?;
+        return Err(cursor.fail(Flaw::NoObject));
     }
-    loop {
-        if members.len() >= cursor.bounds().members {
-            return Err(Flaw::Members { limit: cursor.bounds().members });
-        }
+    if cursor.took(b'}') {
+        return cursor.end();
+    }
+    for _ in 0..most {
         cursor.peek();
         let begin = cursor.at();
-        cursor.string()?;
-        let literal = bytes.get(begin..cursor.at()).unwrap_or_default();
-        let name = unquote(literal).ok_or(Flaw::Encoding { at: begin })?;
+        let escaped = cursor.string()?;
         let key = begin..cursor.at();
+        let name = name(text, key.clone(), escaped).ok_or_else(|| cursor.fail(Flaw::Encoding { at: begin }))?;
         cursor.take(b':', "`:`")?;
         cursor.peek();
         let begin = cursor.at();
         let shape = cursor.value(1)?;
-        members.push(Member { name, key, value: begin..cursor.at(), shape });
-        if !cursor.took(b',') {
-            cursor.take(b'}', "`,` or `}`")?;
-            return Ok(members);
+        show(Member { name, key, value: begin..cursor.at(), shape });
+        if cursor.closed(b'}', "`,` or `}`")? {
+            return cursor.end();
         }
     }
+    Err(cursor.fail(Flaw::Members { limit: most }))
+}
+
+/// The text of a literal that was found to be sound.
+#[inline(always)]
+fn name(text: &str, literal: Range<usize>, escaped: bool) -> Option<Cow<'_, str>> {
+    if escaped {
+        return serde_json::from_str(text.get(literal)?).ok().map(Cow::Owned);
+    }
+    text.get(literal.start + 1..literal.end.saturating_sub(1)).map(Cow::Borrowed)
 }
 
 /// Two members of one name would be read as one here and as the other upstream.

@@ -134,3 +134,15 @@ fn duplicates_are_found_however_they_are_written() {
     let member = &read_text(text).unwrap()[0];
     assert!(inner(text.as_bytes(), member.value.clone()).is_err());
 }
+
+#[test]
+fn control_characters_are_refused_wherever_they_lie() {
+    let sound = format!("{{\n\t\"a\":[\"{}\\\"{}\"]\r\n}}", "é".repeat(60), "x".repeat(200));
+    assert!(read_text(&sound).is_ok());
+    let begin = sound.find("\"é").unwrap() + 1;
+    let end = sound.rfind("x\"").unwrap();
+    for (at, _) in sound.char_indices().filter(|(at, _)| (begin..end).contains(at)) {
+        let (before, behind) = sound.split_at(at);
+        assert!(matches!(read_text(&format!("{before}\u{1f}{behind}")), Err(Flaw::Syntax { .. })), "at {at}");
+    }
+}

@@ -21,23 +21,39 @@ pub(crate) struct Edit {
 
 /// The edited body as pieces in order. Edits must be in order and apart from one another; others are left out.
 pub(crate) fn apply(body: &Bytes, edits: &[Edit]) -> Vec<Bytes> {
+    if edits.is_empty() {
+        return vec![body.clone()];
+    }
+    if body.len() < COPY_BELOW {
+        let more: usize = edits.iter().map(|edit| edit.with.len()).sum();
+        let mut whole = Vec::with_capacity(body.len() + more);
+        walk(body, edits, |kept, with| {
+            whole.extend_from_slice(body.get(kept).unwrap_or_default());
+            whole.extend_from_slice(with);
+        });
+        return vec![Bytes::from(whole)];
+    }
     let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
+    walk(body, edits, |kept, with| {
+        pieces.push(body.slice(kept));
+        pieces.push(with.clone());
+    });
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+/// Goes through the ranges of a body that are kept, each with what comes behind it.
+fn walk(body: &Bytes, edits: &[Edit], mut show: impl FnMut(Range<usize>, &Bytes)) {
     let mut at = 0;
     for edit in edits {
         let Range { start, end } = edit.range;
         if start < at || end < start || end > body.len() {
             continue;
         }
-        pieces.push(body.slice(at..start));
-        pieces.push(edit.with.clone());
+        show(at..start, &edit.with);
         at = end;
     }
-    pieces.push(body.slice(at..));
-    pieces.retain(|piece| !piece.is_empty());
-    if pieces.len() > 1 && body.len() < COPY_BELOW {
-        return vec![joined(&pieces)];
-    }
-    pieces
+    show(at..body.len(), &Bytes::new());
 }
 
 /// The object without a member of its top level, and without the comma that belonged to it.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memrchr_iter};
 
 /// The longest event; beyond it the stream is not one of events.
 const LONGEST: usize = 16 * 1024 * 1024;
@@ -56,10 +56,8 @@ impl Splitter {
 /// The end of the last blank line at or after `from`.
 fn last_end(bytes: &[u8], from: usize) -> Option<usize> {
     let part = bytes.get(from..)?;
-    let plain = memmem::rfind(part, b"\n\n").map(|at| at + 2);
-    let after = plain.map_or(0, |end| end.saturating_sub(2));
-    let carriage = part.get(after..).and_then(|rest| memmem::rfind(rest, b"\n\r\n")).map(|at| after + at + 3);
-    plain.max(carriage).map(|end| from + end)
+    let is_blank = |at: &usize| part.get(..*at).is_some_and(|line| line.ends_with(b"\n") || line.ends_with(b"\n\r"));
+    memrchr_iter(b'\n', part).find(is_blank).map(|at| from + at + 1)
 }
 
 /// One event.

@@ -6,6 +6,7 @@
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Version, request::Parts};
+use memchr::memchr;
 
 /// What is wrong with the framing of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +118,7 @@ impl HeadWatch {
 
     /// Takes one line, or what there is of it.
     fn head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let Some(end) = memchr(b'\n', bytes) else {
             if self.line.len() < MAX_LINE {
                 self.line.extend_from_slice(bytes);
             }
@@ -153,17 +154,14 @@ impl HeadWatch {
     }
 
     fn header(&mut self, line: &[u8]) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
-        let (name, value) = line.split_at(colon);
-        if name.eq_ignore_ascii_case(b"content-length") {
-            let digits = value.get(1..).unwrap_or_default().trim_ascii();
-            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        if let Some(value) = value_of(line, b"content-length") {
+            let number = std::str::from_utf8(value.trim_ascii()).ok().and_then(|digits| digits.parse().ok());
             // A length that is no number is refused by hyper; until then nothing after it can be told apart.
             self.last |= number.is_none();
             self.length = Some(number.unwrap_or(0));
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if value_of(line, b"transfer-encoding").is_some() {
             self.encoded = true;
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
+        } else if value_of(line, b"upgrade").is_some() {
             self.last = true;
         }
     }
@@ -176,4 +174,10 @@ impl HeadWatch {
             _ => State::Head,
         };
     }
+}
+
+/// What stands behind the colon, when the line is the header of that name.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (before, behind) = line.split_at_checked(name.len())?;
+    behind.strip_prefix(b":").filter(|_| before.eq_ignore_ascii_case(name))
 }
