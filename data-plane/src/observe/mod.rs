@@ -4,6 +4,7 @@
 //! callers send. Log lines hold names and numbers, never bodies, queries or credentials.
 
 pub(crate) mod access_log;
+mod address;
 pub(crate) mod aliases;
 pub(crate) mod metrics;
 pub(crate) mod traces;

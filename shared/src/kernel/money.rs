@@ -60,15 +60,23 @@ impl Amount {
     }
 }
 
+/// As many as a billionth has digits.
+const ZEROS: &str = "000000000";
+
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let absolute = self.0.unsigned_abs();
-        let whole = absolute / BILLIONTHS.unsigned_abs();
-        let fraction = format!("{:09}", absolute % BILLIONTHS.unsigned_abs());
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(self.0.unsigned_abs());
+        let (whole, fraction) = digits.split_at_checked(digits.len().saturating_sub(ZEROS.len())).unwrap_or_default();
+        f.write_str(if self.0 < 0 { "-" } else { "" })?;
+        f.write_str(if whole.is_empty() { "0" } else { whole })?;
         match fraction.trim_end_matches('0') {
-            "" => write!(f, "{sign}{whole}"),
-            digits => write!(f, "{sign}{whole}.{digits}"),
+            "" => Ok(()),
+            shown => {
+                f.write_str(".")?;
+                f.write_str(ZEROS.get(fraction.len()..).unwrap_or_default())?;
+                f.write_str(shown)
+            }
         }
     }
 }
@@ -164,6 +172,9 @@ mod tests {
         assert_eq!(Amount(150).to_string(), "0.00000015");
         assert_eq!(Amount(-1_500_000_000).to_string(), "-1.5");
         assert_eq!(Amount(0).to_string(), "0");
+        assert_eq!(Amount(20_000_000_000).to_string(), "20");
+        assert_eq!(Amount(1_000_000_001).to_string(), "1.000000001");
+        assert_eq!(Amount(i64::MIN).to_string(), "-9223372036.854775808");
     }
 
     #[test]

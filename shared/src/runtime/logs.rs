@@ -10,7 +10,7 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, reload};
 
-use super::log_fields::PlainFields;
+use super::log_lines::{PlainFields, PlainLines};
 use super::metrics::{Family, FamilyKind, before_scrape, describe};
 use super::telemetry::reports::{BadDsn, ReportSettings, Reports};
 
@@ -170,7 +170,7 @@ impl Logs {
         let (filter, handle) = reload::Layer::new(parse_level(&settings.level)?);
         let lines = tracing_subscriber::fmt::layer().with_writer(writer);
         let lines = match settings.format {
-            LogFormat::Text => lines.with_ansi(false).fmt_fields(PlainFields).boxed(),
+            LogFormat::Text => lines.with_ansi(false).event_format(PlainLines).fmt_fields(PlainFields).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         };
         let reports = settings.reports.as_ref().map(Reports::start).transpose().map_err(LogError::Dsn)?;

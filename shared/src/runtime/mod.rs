@@ -21,7 +21,7 @@
 
 pub mod edge;
 pub mod listen;
-mod log_fields;
+mod log_lines;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
