@@ -7,19 +7,12 @@ const WORD: usize = 8;
 /// Bytes that hold most names and short values; for what is longer, a wider search is worth its start.
 pub(super) const NEAR: usize = 3 * WORD;
 
-/// Where the first quote, backslash or control character is. Far away, a control character is not seen.
+/// Where the first quote or backslash is, or a control character if it is in the first word.
 #[inline]
 pub(super) fn stop(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while at < NEAR
-        && let Some(word) = bytes.get(at..)?.first_chunk()
-    {
-        if let Some(found) = marked(*word) {
-            return Some(at + found);
-        }
-        at += WORD;
-    }
-    memchr2(b'"', b'\\', bytes.get(at..)?).map(|far| at + far)
+    // Escape sequences like company: the next one is often near.
+    let Some((word, rest)) = bytes.split_first_chunk() else { return memchr2(b'"', b'\\', bytes) };
+    marked(*word).or_else(|| memchr2(b'"', b'\\', rest).map(|far| WORD + far))
 }
 
 /// Where the first quote, backslash or control character of a word is.
@@ -73,7 +66,7 @@ mod tests {
                     bytes[at] = mark;
                     bytes[at + 1] = later;
                     if mark < 0x20 {
-                        assert!(at >= NEAR || stop(&bytes) == Some(at));
+                        assert!(at >= WORD || stop(&bytes) == Some(at));
                         continue;
                     }
                     assert_eq!(stop(&bytes), Some(at));
