@@ -56,8 +56,8 @@ fn what_a_call_costs() {
     let calls: Vec<_> = (0..20_000).map(|_| record("m")).collect();
     let began = Instant::now();
     for call in &calls {
-        begin(&spool, &call).unwrap();
-        submit(&spool, &call).unwrap();
+        begin(&spool, call).unwrap();
+        submit(&spool, call).unwrap();
     }
     println!("one thread: {:?} a call", began.elapsed() / 20_000);
 }

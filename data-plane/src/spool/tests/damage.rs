@@ -14,10 +14,10 @@ fn sample() -> (Folder, PathBuf, Vec<u8>, Vec<Range<usize>>) {
     let (spool, _) = folder.open(LARGE, OnFull::Refuse);
     let calls: Vec<_> = (0..6).map(|number| record(&"m".repeat(number * 7 + 1))).collect();
     for call in &calls {
-        begin(&spool, &call).unwrap();
+        begin(&spool, call).unwrap();
     }
     for call in calls.iter().step_by(2) {
-        submit(&spool, &call).unwrap();
+        submit(&spool, call).unwrap();
     }
     let boot = spool.reader().next_batch(1).unwrap().boot;
     spool.reader().acknowledge(boot, 1);

@@ -21,7 +21,7 @@ fn a_full_spool_refuses_calls_before_they_begin_and_keeps_room_for_those_that_ru
     assert!(running.len() > 10);
     while submit(&spool, &record("never begun")).is_ok() {}
     for call in &running {
-        submit(&spool, &call).unwrap();
+        submit(&spool, call).unwrap();
     }
     assert!(spool.journal.used() <= 48 << 10, "what runs ends within the limit");
     let mut reader = spool.reader();
@@ -39,10 +39,10 @@ fn drop_and_count_serves_calls_without_records() {
     let calls: Vec<_> = (0..200).map(|_| record("m")).collect();
     for call in &calls {
         assert!(spool.has_room());
-        begin(&spool, &call).unwrap();
+        begin(&spool, call).unwrap();
     }
     for call in &calls {
-        lost += usize::from(submit(&spool, &call).is_err());
+        lost += usize::from(submit(&spool, call).is_err());
     }
     assert!(lost > 0 && lost < 200);
     assert_eq!(drain(&mut spool.reader()).len(), 200 - lost);

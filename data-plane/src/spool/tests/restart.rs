@@ -10,7 +10,7 @@ fn what_was_not_acknowledged_is_sent_again_under_its_own_boot_and_number() {
     assert_eq!(recovered, Recovered::default());
     for record in &records {
         begin(&spool, record).unwrap();
-        submit(&spool, &record).unwrap();
+        submit(&spool, record).unwrap();
     }
     let mut reader = spool.reader();
     let first = reader.next_batch(4).unwrap();
