@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 /// What came back over one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
+    /// All bytes.
+    pub bytes: Vec<u8>,
     /// All bytes, as text.
     pub text: String,
     /// Whether the other side closed the connection.
@@ -55,14 +57,56 @@ pub async fn connect(base: &str) -> TcpStream {
 
 /// Reads until the other side closes or is quiet for `quiet`.
 pub async fn listen(stream: &mut TcpStream, quiet: Duration) -> Heard {
-    let mut all = Vec::new();
+    listen_until(stream, quiet, |_| false).await
+}
+
+/// The same, or until what was heard is enough.
+pub async fn listen_until(stream: &mut TcpStream, quiet: Duration, enough: impl Fn(&[u8]) -> bool) -> Heard {
+    let mut bytes = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
     let closed = loop {
         match tokio::time::timeout(quiet, stream.read(&mut buffer)).await {
             Err(_) => break false,
             Ok(Ok(0) | Err(_)) => break true,
-            Ok(Ok(read)) => all.extend_from_slice(&buffer[..read]),
+            Ok(Ok(read)) => bytes.extend_from_slice(&buffer[..read]),
+        }
+        if enough(&bytes) {
+            break false;
         }
     };
-    Heard { text: String::from_utf8_lossy(&all).into_owned(), closed }
+    Heard { text: String::from_utf8_lossy(&bytes).into_owned(), bytes, closed }
+}
+
+/// A frame of HTTP/2: its type and its payload.
+pub struct Frame<'a>(u8, &'a [u8]);
+
+impl Frame<'_> {
+    /// Whether it begins an answer.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        self.0 == 1
+    }
+}
+
+/// The whole frames of HTTP/2 in these bytes. The first letters of HTTP/1 read as the head of a frame that never ends.
+#[must_use]
+pub fn frames(mut bytes: &[u8]) -> Vec<Frame<'_>> {
+    let mut frames = Vec::new();
+    while let [high, middle, low, kind, _flags, _, _, _, _, rest @ ..] = bytes {
+        let length = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
+        let Some((payload, after)) = rest.split_at_checked(length) else { break };
+        frames.push(Frame(*kind, payload));
+        bytes = after;
+    }
+    frames
+}
+
+/// Whether one of them ends its stream, or the connection, with an error.
+#[must_use]
+pub fn is_reset(frames: &[Frame<'_>]) -> bool {
+    frames.iter().any(|frame| match frame {
+        Frame(3, code) => code.iter().any(|byte| *byte != 0),
+        Frame(7, payload) => payload.get(4..8).is_some_and(|code| code.iter().any(|byte| *byte != 0)),
+        Frame(..) => false,
+    })
 }
