@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
 use shared::catalog::FaultKind;
 use shared::kernel::clock::FleetTime;
@@ -20,6 +20,9 @@ const PER_SECOND: f64 = 50.0;
 /// Addresses remembered.
 const ADDRESSES: usize = 100_000;
 
+/// Where a key may stand beside `Authorization`.
+const API_KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
+
 /// The credential of a request: `Authorization: Bearer`, `x-api-key` or `api-key`.
 ///
 /// # Errors
@@ -33,8 +36,8 @@ pub(crate) fn credential(headers: &HeaderMap) -> Result<&str, Box<Fault>> {
             None => wrong_scheme = true,
         }
     }
-    for name in ["x-api-key", "api-key"] {
-        for value in headers.get_all(name) {
+    for name in API_KEYS {
+        for value in headers.get_all(&name) {
             match value.to_str().unwrap_or_default().trim() {
                 "" => {}
                 token => found = Some(agree(found, token)?),
@@ -161,7 +164,7 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 

@@ -43,7 +43,7 @@ use http_body::Body;
 use shared::catalog::FaultKind;
 use shared::document::{leave_out, serve_below};
 use shared::runtime::edge::PathPrefix;
-use shared::runtime::listen::{ClientAddr, PeerAddr};
+use shared::runtime::listen::ClientAddr;
 use tower_service::Service;
 
 use crate::exchange::context::Ids;
@@ -154,8 +154,7 @@ impl PublicService {
         let (parts, body) = request.into_parts();
         let ids = headers::ids(&parts.headers, self.services.clock.now());
         let (method, version, clock) = (parts.method.clone(), parts.version, self.services.clock.clone());
-        let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
-        let peer = client.or_else(|| parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip()));
+        let peer = parts.extensions.get::<ClientAddr>().map(|client| client.0);
         let uri = parts.uri.clone();
         let route = find(uri.path());
         let name = route.map_or("", |route| route.name());

@@ -7,6 +7,8 @@ use shared::runtime::telemetry::context::{self, TRACEPARENT, TRACESTATE};
 use super::outgoing::OutgoingBody;
 use crate::table::Address;
 
+/// Room for all of ours, and for those that the connection adds.
+const HEADERS: usize = 12;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request to be made.
@@ -36,6 +38,7 @@ pub(crate) struct Order<'a> {
 /// When the provider's address cannot be called.
 pub(crate) fn request(order: &Order<'_>, body: OutgoingBody) -> Result<Request<OutgoingBody>, http::Error> {
     let mut request = Request::new(body);
+    *request.headers_mut() = HeaderMap::with_capacity(HEADERS);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = order.address.target(order.path)?;
     let headers = request.headers_mut();

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::shutdown::Shutdown;
 
-/// How often histograms are folded, so that memory stays bounded when nobody scrapes.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often histograms are folded: until then each sample takes memory of its own.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// From an in-memory answer to a long generation.
 const SECONDS: &[f64] =

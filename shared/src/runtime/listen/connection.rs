@@ -25,8 +25,9 @@ use tower::Service;
 
 use super::answer::{self, Served};
 use super::framing::{self, FramingFault};
+use super::rarely::Rarely;
 use super::tap::{Tap, Vitals};
-use super::{Closes, HttpLimits, PeerAddr, Port};
+use super::{Closes, HttpLimits, Port};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::tls::{HANDSHAKE_FAILURES, Tls};
 
@@ -153,23 +154,33 @@ async fn drive<C, E>(
 {
     let mut connection = pin!(connection);
     let limits = &port.limits;
-    let mut closing = pin!(port.closing(shutdown));
-    let mut cut = pin!(shutdown.cut());
     let tick = (limits.header_read / 5).clamp(Duration::from_millis(10), Duration::from_secs(2));
     // Acting one tick early keeps the promise that the limit is never exceeded.
     let head_limit = millis(limits.header_read.saturating_sub(tick));
     let idle_limit = millis(limits.keep_alive);
     let mut finishing: Option<Instant> = None;
     loop {
-        tokio::select! {
+        let may_close = finishing.is_none();
+        let event = pin!(async {
+            tokio::select! {
+                biased;
+                () = shutdown.cut() => Event::Cut,
+                () = port.closing(shutdown), if may_close => Event::Closing,
+                () = sleep(tick) => Event::Tick,
+            }
+        });
+        let event = tokio::select! {
             biased;
             _ = connection.as_mut() => return,
-            () = &mut cut => return,
-            () = &mut closing, if finishing.is_none() => {
+            event = Rarely::new(event) => event,
+        };
+        match event {
+            Event::Cut => return,
+            Event::Closing => {
                 finishing = Some(Instant::now());
                 finish(connection.as_mut());
             }
-            () = sleep(tick) => {
+            Event::Tick => {
                 if vitals.head_age().is_some_and(|age| age >= head_limit) {
                     return;
                 }
@@ -186,6 +197,16 @@ async fn drive<C, E>(
             }
         }
     }
+}
+
+/// What may happen beside a connection.
+enum Event {
+    /// Everything ends now.
+    Cut,
+    /// No more requests are taken.
+    Closing,
+    /// Time to look at the limits.
+    Tick,
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -260,7 +281,6 @@ where
         }
         // Nothing may follow on a connection whose next head could not be told from a body.
         let last = one && (parts.headers.contains_key(TRANSFER_ENCODING) || parts.headers.contains_key(UPGRADE));
-        parts.extensions.insert(PeerAddr(self.peer));
         let visit = match self.port.edge.enter(&mut parts, self.peer.ip()) {
             Ok(visit) => visit,
             Err(turned) => return Ok(answer::turned(*turned, in_flight)),

@@ -1,8 +1,8 @@
 //! Our own accept loop, because the frameworks' loops hide the limits that a public port needs.
 //!
-//! What it guarantees to a service behind it: a request whose framing is beyond doubt, its peer's address as
-//! [`PeerAddr`] and its client's as [`ClientAddr`], a path below the configured prefix, and that a panic costs one answer (500) and nothing else. What it guarantees to the process: silent and
-//! slow sockets are closed, heads are small, connections are counted, and [`Shutdown`] ends everything in order.
+//! What it guarantees to a service behind it: a request whose framing is beyond doubt, its client's address as
+//! [`ClientAddr`], a path below the configured prefix, and that a panic costs one answer (500) and nothing else. What it
+//! guarantees to the process: silent and slow sockets are closed, heads are small, connections are counted, and [`Shutdown`] ends everything in order.
 //!
 //! Limits on bodies are not here: only the service knows what a route may take.
 
@@ -10,6 +10,7 @@ mod answer;
 mod connection;
 pub mod framing;
 mod port;
+mod rarely;
 mod tap;
 
 #[cfg(test)]
@@ -39,10 +40,6 @@ pub use port::{Closes, HttpLimits, Port};
 const BACKLOG: u32 = 4096;
 /// File descriptors that connections may not take: they belong to files, upstreams and the operations port.
 const RESERVED_DESCRIPTORS: u64 = 256;
-
-/// Who is at the other end of the connection; in the extensions of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// Why a port cannot be listened on.
 #[derive(Debug, thiserror::Error)]

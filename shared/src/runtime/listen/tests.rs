@@ -44,7 +44,7 @@ fn start() -> Server {
         "never"
     };
     let routes = Router::new()
-        .route("/peer", get(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip().to_string() }))
+        .route("/peer", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }))
         .route("/echo", post(|body: String| async move { body }))
         .route("/panic", get(panics))
         .route("/slow", get(slow))
