@@ -32,6 +32,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, ready};
 use std::time::Instant;
 
@@ -132,8 +133,11 @@ where
         Ok((begin(&services, &mut tail, call, payload, held)?, rest))
     });
     let (Admitted { ticket, drains }, rest) = begun.map_err(|fault| failed(&mut tail, fault))?;
-    let answering = answer(services, tail, ticket, headers, rest);
-    if drains { Abandonable(Some(Box::pin(answering))).await } else { answering.await }
+    if !drains {
+        return answer(services, tail, ticket, headers, rest).await;
+    }
+    let left = tail.abandonment();
+    Abandonable { future: Some(Box::pin(answer(services, tail, ticket, headers, rest))), left }.await
 }
 
 /// A request whose question is known.
@@ -234,9 +238,14 @@ fn failed(tail: &mut Tail, mut fault: Box<Fault>) -> Box<Fault> {
 }
 
 /// A future that goes on by itself when nobody waits for it any more.
-struct Abandonable<F: Future + Send + 'static>(Option<Pin<Box<F>>>)
+struct Abandonable<F: Future + Send + 'static>
 where
-    F::Output: Send;
+    F::Output: Send,
+{
+    future: Option<Pin<Box<F>>>,
+    /// Raised when that is so.
+    left: Arc<AtomicBool>,
+}
 
 impl<F: Future + Send + 'static> Future for Abandonable<F>
 where
@@ -245,9 +254,9 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<F::Output> {
-        let Some(future) = self.0.as_mut() else { return Poll::Pending };
+        let Some(future) = self.future.as_mut() else { return Poll::Pending };
         let output = ready!(future.as_mut().poll(cx));
-        self.0 = None;
+        self.future = None;
         Poll::Ready(output)
     }
 }
@@ -257,7 +266,8 @@ where
     F::Output: Send,
 {
     fn drop(&mut self) {
-        let (Some(future), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some(future), Ok(runtime)) = (self.future.take(), tokio::runtime::Handle::try_current()) else { return };
+        self.left.store(true, Ordering::Relaxed);
         runtime.spawn(async move { drop(future.await) });
     }
 }

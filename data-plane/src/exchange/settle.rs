@@ -3,6 +3,7 @@
 //! The tail travels with the answer into the response's body, because that is the only thing that lives until the
 //! client has its last byte or has left. Whatever drops it, settles it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -49,8 +50,8 @@ pub(crate) enum Ending {
 /// Owns a call until its end.
 pub(crate) struct Tail {
     open: Option<Box<Open>>,
-    /// Nobody reads the answer any more, though it may be read on for its usage.
-    abandoned: bool,
+    /// Raised when nobody reads the answer any more, though it may be read on for its usage.
+    abandoned: Option<Arc<AtomicBool>>,
 }
 
 /// Everything known of a call that has not ended.
@@ -126,7 +127,7 @@ impl Tail {
             _in_flight: in_flight,
             _working: working,
         };
-        Self { open: Some(Box::new(open)), abandoned: false }
+        Self { open: Some(Box::new(open)), abandoned: None }
     }
 
     /// The call, while it has not ended.
@@ -140,25 +141,34 @@ impl Tail {
     }
 
     /// The client has left; whatever the upstream still says, nobody was answered in full.
-    pub(crate) const fn abandon(&mut self) {
-        self.abandoned = true;
+    pub(crate) fn abandon(&mut self) {
+        self.abandonment().store(true, Ordering::Relaxed);
+    }
+
+    /// What is to be raised when the client leaves and the call goes on.
+    pub(crate) fn abandonment(&mut self) -> Arc<AtomicBool> {
+        Arc::clone(self.abandoned.get_or_insert_default())
     }
 
     /// Ends the call. Only the first end counts.
     pub(crate) fn end(&mut self, status: u16, ending: Ending) {
-        if let Some(open) = self.open.take() {
-            match ending {
-                Ending::Completed if self.abandoned => open.settle(499, Ending::Cancelled),
-                _ => open.settle(status, ending),
-            };
+        drop(self.tell(status, ending));
+    }
+
+    fn tell(&mut self, status: u16, ending: Ending) -> Option<Told> {
+        let open = self.open.take()?;
+        let abandoned = self.abandoned.as_ref().is_some_and(|raised| raised.load(Ordering::Relaxed));
+        match ending {
+            Ending::Completed if abandoned => open.settle(499, Ending::Cancelled),
+            _ => open.settle(status, ending),
         }
     }
 
     /// Ends the call in full, durably: in one write with all other calls that end now.
     pub(crate) async fn complete(mut self) {
-        if let Some(open) = self.open.take() {
-            let _told = open.settle(200, Ending::Completed);
+        if let Some(told) = self.tell(200, Ending::Completed) {
             yield_now().await;
+            drop(told);
         }
     }
 
