@@ -3,6 +3,7 @@
 
 mod abuse;
 mod admin;
+mod benchmark;
 mod bytes_kept;
 mod carbon;
 mod config_stream;
