@@ -8,8 +8,9 @@
 //! 6. `deliver`: the answer leaves, as bytes of the upstream or dressed for a profile.
 //! 7. `settle`: the tail, which travelled with the call, measures and tells, exactly once on every way out.
 //!
-//! Invariants: the table is loaded once; nothing is awaited but the client and the upstream; the body never chooses a
-//! destination or a credential. Only this room combines mechanisms. It knows nothing of paths, and `link` not at all.
+//! Invariants: the table is loaded once; nothing is awaited but the client, the upstream and, twice, the other calls that
+//! are ready now, to share a write of the spool with them; the body never chooses a destination or a credential. Only this
+//! room combines mechanisms. It knows nothing of paths, and `link` not at all.
 
 pub(crate) mod admit;
 pub(crate) mod attempt;
