@@ -86,18 +86,7 @@ pub(super) fn encode(record: &UsageRecord) -> Vec<u8> {
 
 /// Cuts what makes a record large.
 fn cut(mut record: UsageRecord) -> UsageRecord {
-    let attempts = record.attempts.iter_mut().map(|attempt| &mut attempt.upstream_model);
-    let texts = [
-        &mut record.request_id,
-        &mut record.trace_id,
-        &mut record.endpoint,
-        &mut record.method,
-        &mut record.key_name,
-        &mut record.user_email,
-        &mut record.requested,
-        &mut record.router_name,
-    ];
-    for text in texts.into_iter().chain(attempts) {
+    for text in record.texts_mut() {
         if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
             text.truncate(end);
         }

@@ -142,6 +142,23 @@ pub struct UsageRecord {
     pub count: u64,
 }
 
+impl UsageRecord {
+    /// Everything in it that a client, an operator or an upstream has worded.
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [
+            &mut self.request_id,
+            &mut self.trace_id,
+            &mut self.endpoint,
+            &mut self.method,
+            &mut self.key_name,
+            &mut self.user_email,
+            &mut self.requested,
+            &mut self.router_name,
+        ];
+        texts.into_iter().chain(self.attempts.iter_mut().map(|attempt| &mut attempt.upstream_model))
+    }
+}
+
 /// A record that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {

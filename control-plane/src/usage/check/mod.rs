@@ -126,19 +126,7 @@ fn id_time(id: Uuid) -> Option<FleetTime> {
 
 /// What is only told, not reckoned with, is made storable: a caller's odd name must not cost the record.
 fn clean(record: &mut UsageRecord) {
-    let texts = [
-        &mut record.request_id,
-        &mut record.trace_id,
-        &mut record.endpoint,
-        &mut record.method,
-        &mut record.key_name,
-        &mut record.user_email,
-        &mut record.requested,
-        &mut record.router_name,
-    ];
-    for text in texts.into_iter().chain(record.attempts.iter_mut().map(|attempt| &mut attempt.upstream_model)) {
-        storable(text);
-    }
+    record.texts_mut().for_each(storable);
     for attempt in &mut record.attempts {
         attempt.latency = attempt.latency.min(MAX_LATENCY);
         attempt.started = attempt.started.max(EARLIEST);
