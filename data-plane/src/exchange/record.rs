@@ -12,7 +12,7 @@ use super::endpoint::Call;
 use super::settle::Ending;
 use crate::table::{Principal, RouterEntry};
 
-/// Characters of a requested name that are kept: one that nobody configured may be as long as a body.
+/// Bytes of a requested name that are kept: one that nobody configured may be as long as a body.
 const NAME_MOST: usize = 255;
 
 /// What is known once it is known who calls. Should nothing more be heard of the call, the node has died: what the client
@@ -82,6 +82,5 @@ pub(super) const fn end(record: &mut UsageRecord, status: u16, ending: Ending, l
 }
 
 fn cut(name: &str) -> &str {
-    let end = (0..=name.len().min(NAME_MOST)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    name.get(..end).unwrap_or_default()
+    name.get(..name.floor_char_boundary(NAME_MOST)).unwrap_or_default()
 }

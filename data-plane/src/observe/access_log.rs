@@ -1,4 +1,4 @@
-//! One structured line for each request, told when its last byte has left.
+//! One structured line for each request, told when all that leaves is known.
 
 use std::net::IpAddr;
 
